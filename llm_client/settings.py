@@ -1,0 +1,178 @@
+"""The settings of one endpoint: given as arguments or read from the environment, checked all at once.
+
+The key is held in a `Secret`: it has no text form, and `redact` takes it out of whatever an endpoint echoes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from llm_client.errors import ModelSettingsError
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+_PREFIXES: Final = ("POWER_LOOP_", "OPENAI_")
+_HIDDEN: Final = "***"
+_SHORTEST_SECRET: Final = 4
+"""Shorter keys ("x", "no") are placeholders; hiding them would only tear the words of a message apart."""
+
+MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A text that shows itself nowhere but through `reveal`."""
+
+    _text: str
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return _HIDDEN
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a secret is not pickled; build the service again where it is needed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the endpoint takes besides text. A request that needs more fails before it is sent."""
+
+    images: bool = True
+    files: bool = True
+    audio: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a service needs to talk to one endpoint. Times are seconds."""
+
+    model: str
+    base_url: Secret
+    """It may carry a user name and password; `endpoint` is what is shown."""
+    api_key: Secret
+    endpoint: str
+    timeout: float
+    connect_timeout: float
+    total_timeout: float
+    attempts: int
+    backoff: float
+    max_backoff: float
+    replay_reasoning: bool
+    stream_usage: bool
+    max_tokens_field: MaxTokensField
+    capabilities: Capabilities
+    secrets: tuple[Secret, ...] = field(default=())
+
+    def redact(self, text: str) -> str:
+        """The text without our key and password, which some endpoints echo in what they answer."""
+        for secret in self.secrets:
+            text = text.replace(secret.reveal(), _HIDDEN)
+        return text
+
+
+def settings(
+    *,
+    model: str | None,
+    base_url: str | None,
+    api_key: str | None,
+    timeout: float,
+    connect_timeout: float,
+    total_timeout: float,
+    attempts: int,
+    backoff: float,
+    max_backoff: float,
+    replay_reasoning: bool,
+    stream_usage: bool,
+    max_tokens_field: MaxTokensField | None,
+    capabilities: Capabilities,
+) -> Settings:
+    """Checked settings.
+
+    Raises:
+        ModelSettingsError: something is missing or cannot work; the message names all of it, and how to give it.
+    """
+    model, api_key, url = (model or "").strip(), (api_key or "").strip(), (base_url or "").strip() or OPENAI_URL
+    problems = [*_missing(model, api_key), *_unusable_key(api_key), *_unusable_url(url)]
+    seconds = {
+        "timeout": timeout,
+        "connect_timeout": connect_timeout,
+        "total_timeout": total_timeout,
+        "backoff": backoff,
+        "max_backoff": max_backoff,
+    }
+    for name, value in seconds.items():
+        if not (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0):
+            problems.append(f"{name}={value!r} is no time: give seconds above 0")
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+        problems.append(f"attempts={attempts!r} cannot work: give 1 (no retry) or more")
+    if problems:
+        raise ModelSettingsError("the model service cannot be built: " + "; ".join(problems))
+    parts = urlsplit(url)
+    secrets = [Secret(text) for text in (api_key, parts.password or "") if len(text) >= _SHORTEST_SECRET]
+    return Settings(
+        model=model,
+        base_url=Secret(url),
+        api_key=Secret(api_key),
+        endpoint=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        total_timeout=total_timeout,
+        attempts=attempts,
+        backoff=backoff,
+        max_backoff=max_backoff,
+        replay_reasoning=replay_reasoning,
+        stream_usage=stream_usage,
+        max_tokens_field=max_tokens_field or _max_tokens_field(parts.hostname or ""),
+        capabilities=capabilities,
+        secrets=tuple(secrets),
+    )
+
+
+def from_environment(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """The setting MODEL, BASE_URL or API_KEY: POWER_LOOP_<name>, else OPENAI_<name>, else None. Empty is absent."""
+    source = os.environ if environ is None else environ
+    for prefix in _PREFIXES:
+        if value := source.get(prefix + name, "").strip():
+            return value
+    return None
+
+
+def _missing(model: str, api_key: str) -> list[str]:
+    given = (
+        ("a model", model, "model=...", "MODEL", ""),
+        ("an API key", api_key, "api_key=...", "API_KEY", ' (api_key="none" for an endpoint without keys)'),
+    )
+    return [
+        f"{what} is missing: pass {argument}, or set {_PREFIXES[0]}{name} or {_PREFIXES[1]}{name} "
+        f"and build it with OpenAIChatService.from_env(){hint}"
+        for what, value, argument, name, hint in given
+        if not value
+    ]
+
+
+def _unusable_key(api_key: str) -> list[str]:
+    if api_key and not re.fullmatch(r"[\x21-\x7e]+", api_key):
+        return ["the API key holds a space or a character outside ASCII, which no HTTP header can carry: copy it again"]
+    return []
+
+
+def _unusable_url(url: str) -> list[str]:
+    problem = "base_url is no http(s) address: give it like https://api.openai.com/v1 or http://127.0.0.1:8080/v1"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return [problem]
+    return [] if usable else [problem]
+
+
+def _max_tokens_field(host: str) -> MaxTokensField:
+    """OpenAI's reasoning models refuse `max_tokens`; many other endpoints know nothing else."""
+    return "max_completion_tokens" if host == "openai.com" or host.endswith(".openai.com") else "max_tokens"

@@ -1,0 +1,79 @@
+"""How a loop behaves. Checked as a whole when it is made: what cannot work is refused with all its problems at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from power_loop.engine.limits import Limits
+from power_loop.errors import ConfigError
+from power_loop.values import InDoubt, cleaned
+
+
+class AgentLoopConfig(BaseModel):
+    """The settings of a `StatefulAgentLoop`. Frozen.
+
+    Raises:
+        ConfigError: a value is of the wrong type or cannot work; the message names every problem.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    system_prompt: str | None = None
+    """Becomes the first message of every session made without one of its own; a session keeps the one it was made with."""
+    max_rounds: int = Field(default=24, ge=1)
+    """Answers with tools a turn may use; then one more without tools ends it."""
+    context_window: int = Field(default=128_000, ge=256)
+    """Tokens the model can take, its reply included."""
+    max_reply_tokens: int | None = Field(default=None, ge=1)
+    """The longest reply to ask for; None leaves it to the endpoint."""
+    compact_at: float = Field(default=0.8, gt=0, le=1)
+    """Fold history once the context holds this share of the window, less the reply."""
+    temperature: float | None = Field(default=None, ge=0)
+    tool_timeout: float | None = Field(default=None, gt=0)
+    """Seconds a call may take where its tool sets no limit of its own; None: no limit."""
+    summary_timeout: float = Field(default=120.0, gt=0)
+    """Seconds a summary may take before the turn goes on without."""
+    in_doubt: InDoubt = InDoubt.REPORT
+    """What becomes of a `once` call whose outcome is unknown: `report`, `retry` or `ask`."""
+    synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    """`NORMAL` gives up the promise about power cuts."""
+    busy_timeout: float = Field(default=10.0, ge=0)
+    """Seconds a commit waits while another program holds the write lock."""
+    warm_sessions: int = Field(default=256, ge=0)
+    """How many sessions to keep in memory between turns, so that a turn does not read its history again."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the body of every request, as the endpoint wants them."""
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError(
+                    [
+                        f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
+                        f" (got {cleaned(repr(problem['input']))[:80]})"
+                        for problem in error.errors(include_url=False, include_context=False)
+                    ]
+                ) from None
+
+    @model_validator(mode="after")
+    def _can_work(self) -> AgentLoopConfig:
+        if self.max_reply_tokens is not None and self.max_reply_tokens >= self.context_window:
+            raise ValueError(
+                f"max_reply_tokens {self.max_reply_tokens} leaves nothing of a context_window of {self.context_window}"
+            )
+        if self.system_prompt is not None and not self.system_prompt.strip():
+            raise ValueError("system_prompt is empty; leave it out or write one")
+        return self
+
+    @property
+    def fold_at(self) -> int:
+        """Tokens in the context at which history is folded."""
+        return round(self.compact_at * (self.context_window - (self.max_reply_tokens or 0)))
+
+    def limits(self, in_doubt: InDoubt | None = None) -> Limits:
+        return Limits(max_rounds=self.max_rounds, fold_at=self.fold_at, in_doubt=in_doubt or self.in_doubt)

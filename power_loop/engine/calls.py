@@ -1,0 +1,109 @@
+"""The states of a call, as a table: the heart of this project.
+
+                    +-> awaiting_approval -> denied
+ requested ---------+          |
+     |   ^          |          v approved
+     |   +----------+----------+
+     v
+  started ---> succeeded | failed | timed_out
+     |  (the process died, or the turn was cancelled mid-run: the call is *in doubt*)
+     +--> started again (retried) | succeeded (reconciled) | reported | succeeded or failed (resolved)
+ any open state ---> aborted
+
+`requested` never ran. `started` was durably recorded before its function was entered. The rest is *settled*: it has a
+result message and is never run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from power_loop.errors import StateError
+from power_loop.values import CallKey, Effect
+
+
+class CallState(StrEnum):
+    REQUESTED = "requested"
+    AWAITING_APPROVAL = "awaiting_approval"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    DENIED = "denied"
+    REPORTED = "reported"
+    ABORTED = "aborted"
+
+    @property
+    def open(self) -> bool:
+        return self in OPEN
+
+
+class SettledBy(StrEnum):
+    """Whose word the result of a call is."""
+
+    RUN = "run"
+    GATE = "gate"
+    """The call was refused before its function: unknown tool, invalid arguments."""
+    RECONCILE = "reconcile"
+    REPORT = "report"
+    PERSON = "person"
+    ABORT = "abort"
+
+
+OPEN: Final = frozenset({CallState.REQUESTED, CallState.AWAITING_APPROVAL, CallState.STARTED})
+SETTLED: Final = frozenset(CallState) - OPEN
+
+NEXT: Final[Mapping[CallState, frozenset[CallState]]] = {
+    CallState.REQUESTED: frozenset(
+        {CallState.AWAITING_APPROVAL, CallState.STARTED, CallState.FAILED, CallState.DENIED, CallState.ABORTED}
+    ),
+    CallState.AWAITING_APPROVAL: frozenset({CallState.REQUESTED, CallState.DENIED, CallState.ABORTED}),
+    CallState.STARTED: frozenset(
+        {
+            CallState.STARTED,
+            CallState.SUCCEEDED,
+            CallState.FAILED,
+            CallState.TIMED_OUT,
+            CallState.REPORTED,
+            CallState.ABORTED,
+        }
+    ),
+} | {settled: frozenset() for settled in SETTLED}
+
+
+def check_move(old: CallState, new: CallState) -> None:
+    """Raises `StateError` where the table has no such move."""
+    if new not in NEXT[old]:
+        raise StateError(f"a call that is {old} cannot become {new}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """A call without a result, as `get_pending`, `SessionPendingError` and results show it."""
+
+    id: str
+    name: str
+    arguments: str
+    """The JSON text as the model wrote it."""
+    state: str
+    """`requested`: it never ran. `in_doubt`: it was started and its outcome is unknown. `started`: it runs right now.
+    `awaiting_approval`: a person decides."""
+    since: datetime
+    effect: Effect
+    attempt: int
+    """How often it was started; 0 when never."""
+    turn: int
+    key: CallKey
+    idempotency_key: str
+
+
+def idempotency_key(session: str, key: CallKey) -> str:
+    """The same for every attempt of one call, another for every other call of any session of this store.
+
+    It comes from where the call stands, never from its arguments: models rewrite arguments.
+    """
+    return f"{session}/{key.seq}.{key.ordinal}"

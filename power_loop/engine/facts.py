@@ -1,0 +1,183 @@
+"""What happened. A fact is one frozen value with three lives: it moves the state table, a sink records it, and it goes
+out as the event.
+
+Facts of one `record` call are committed together or not at all. Where a fact holds messages, each has its sequence
+number already: the driver owns the session, so it knows what comes next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llm_client.service import Usage
+from power_loop.values import CallKey, Effect, SessionId
+
+if TYPE_CHECKING:
+    from power_loop.engine.calls import CallState, SettledBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A message about to be stored. `body` is its wire text, `provider` the JSON of what the endpoint added."""
+
+    seq: int
+    role: str
+    body: str
+    provider: str | None = None
+    place: int | None = None
+    """Where it stands in the model's view, if not where it was written."""
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedCall:
+    """One call an answer asks for, as it enters the ledger."""
+
+    key: CallKey
+    id: str
+    name: str
+    arguments: str
+    effect: Effect
+    schema_hash: str | None
+    """None: no tool of this name is registered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """One request a model answered, and what it cost."""
+
+    purpose: str
+    """`answer`, `dropped` (an empty answer), or `summary`."""
+    model: str
+    usage: Usage | None
+    milliseconds: int
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """The turn is the one that was running when it happened."""
+
+    session: SessionId
+    turn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnBegan(Fact):
+    """An input is stored and a turn works on it; or (`origin` < `turn`) an interrupted turn goes on."""
+
+    origin: int
+    request_id: str | None
+    input: tuple[NewMessage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerReceived(Fact):
+    """The model's last word in this turn."""
+
+    round: int
+    message: NewMessage
+    model_call: ModelCall
+    status: str
+    stop_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsRequested(Fact):
+    """An answer that asks for calls; message and ledger rows are one commit."""
+
+    round: int
+    message: NewMessage
+    model_call: ModelCall
+    calls: tuple[RequestedCall, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerDropped(Fact):
+    """An empty answer: it costs, and it is not stored."""
+
+    model_call: ModelCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsStarted(Fact):
+    """Intent before effect: once this is on disk the functions may be entered."""
+
+    calls: tuple[CallKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSettled(Fact):
+    """A call has its result; it is never run again."""
+
+    key: CallKey
+    state: CallState
+    settled_by: SettledBy
+    message: NewMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundClosed(Fact):
+    """Every call of the round is answered."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryCompacted(Fact):
+    """Messages were folded; a note stands in their place."""
+
+    folded: tuple[int, ...]
+    note: NewMessage
+    strategy: str
+    before_tokens: int
+    after_tokens: int
+    model_call: ModelCall | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactionFailed(Fact):
+    """Nothing was folded; the turn goes on. Said, never stored."""
+
+    strategy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnParked(Fact):
+    """The turn ends with open calls that somebody else decides."""
+
+    status: str
+    stop_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFailed(Fact):
+    """No answer could be had. The input stays; `resume` asks again."""
+
+    error_code: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCancelled(Fact):
+    """Somebody stopped the turn; calls that were running are in doubt."""
+
+    status: str
+    stop_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnInterrupted(Fact):
+    """The owner died; found and written down by the process that came after."""
+
+    stop_reason: str = "owner died"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsAborted(Fact):
+    """Somebody gave the open calls up; each is answered with the reason."""
+
+    calls: tuple[CallKey, ...] = field(default=())
+    reason: str

@@ -1,0 +1,76 @@
+"""Where a turn stands: all that `decide` looks at, and how facts change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState, check_move
+from power_loop.engine.turns import TurnState, after
+from power_loop.values import CallKey, Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallView:
+    """An open call and what is known of its tool here and now."""
+
+    key: CallKey
+    id: str
+    name: str
+    arguments: str
+    effect: Effect
+    """As recorded when the model asked for it."""
+    state: CallState = CallState.REQUESTED
+    attempt: int = 0
+    in_doubt: bool = False
+    """It was started by a driver that is gone."""
+    decision: str | None = None
+    """`retry` or `report`: what a person or this resume's caller chose for a call in doubt."""
+    known: bool = True
+    """A tool of this name is registered in this process."""
+    parallel: bool = False
+    reconciles: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    turn: int
+    state: TurnState
+    rounds: int = 0
+    """Answers so far, those of the turns this one goes on from included; the wrap-up is none."""
+    tool_calls: int = 0
+    calls: tuple[CallView, ...] = ()
+    """The open calls of the current round, in the order asked for."""
+    context_tokens: int = 0
+    may_fold: bool = True
+    """False after a compaction until the provider has reported usage again."""
+
+    def after(self, fact: f.Fact) -> Snapshot:
+        """The snapshot once a fact has happened.
+
+        Raises:
+            StateError: the tables have no such move.
+        """
+        moved = replace(self, state=after(self.state, fact))
+        match fact:
+            case f.CallsRequested():
+                return replace(moved, rounds=self.rounds + 1, tool_calls=self.tool_calls + len(fact.calls))
+            case f.AnswerReceived():
+                wrap_up = fact.status == "hit_round_limit"
+                return replace(moved, rounds=self.rounds + (not wrap_up))
+            case f.CallsStarted():
+                return replace(moved, calls=tuple(_started(c) if c.key in fact.calls else c for c in self.calls))
+            case f.CallSettled():
+                for call in self.calls:
+                    if call.key == fact.key:
+                        check_move(call.state, fact.state)
+                return replace(moved, calls=tuple(c for c in self.calls if c.key != fact.key))
+            case f.HistoryCompacted():
+                return replace(moved, may_fold=False, context_tokens=fact.after_tokens)
+            case _:
+                return moved
+
+
+def _started(call: CallView) -> CallView:
+    check_move(call.state, CallState.STARTED)
+    return replace(call, state=CallState.STARTED, attempt=call.attempt + 1, in_doubt=False)

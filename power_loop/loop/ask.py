@@ -1,0 +1,153 @@
+"""One round's question: a request to the model, and what becomes of its answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final, cast
+
+from llm_client.messages import AssistantMessage, ToolCall, provider, text_of, wire
+from llm_client.service import Answer, ChatRequest, StreamEvent
+from power_loop.engine import facts as f
+from power_loop.errors import NotConfiguredError, OutputInvalidError, StreamCutError
+from power_loop.loop.turn import Ending, Turn
+from power_loop.values import CallKey, Effect, Status, cleaned
+
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
+    """Ask the model and record its answer: the last word, or calls, which are then in the ledger in the same commit.
+
+    An empty answer (no text, no calls) is dropped and the same request repeated once. On `wrap_up` no tools are offered
+    and the answer ends the turn whatever it says.
+
+    Raises:
+        OutputInvalidError: the second answer was empty too; nothing of either is in the history.
+        ModelError: no answer could be had.
+        Stopped: somebody stopped the turn; whatever the model was saying is dropped.
+    """
+    request = turn.request(with_tools=not wrap_up)
+    for _ in range(2):
+        answer, milliseconds = await _answer(turn, request)
+        purpose = "answer" if _says_something(answer.message, wrap_up=wrap_up) else "dropped"
+        spent = f.ModelCall(purpose=purpose, model=answer.model, usage=answer.usage, milliseconds=milliseconds)
+        if purpose == "answer":
+            break
+        await turn.record(f.AnswerDropped(**turn.stamp, model_call=spent))
+    else:
+        raise OutputInvalidError(
+            f"the model {answer.model} answered twice without text and without calls (finish reason "
+            f"{answer.finish_reason!r}); nothing of it is stored; resume() asks again"
+        )
+    if answer.message.tool_calls and not wrap_up:
+        await _take_calls(turn, answer.message, spent)
+    else:
+        await _take_last_word(turn, answer, spent, wrap_up=wrap_up)
+
+
+async def _take_calls(turn: Turn, message: AssistantMessage, spent: f.ModelCall) -> None:
+    """The calls enter the ledger with the message that asks for them; committed together with their start."""
+    seq = turn.next_seq
+    named = _identified(message.tool_calls, turn.gear.world.new_id)
+    message = message.model_copy(update={"tool_calls": named})
+    calls = []
+    for ordinal, call in enumerate(named):
+        tool = turn.gear.tools.get(call.name)
+        calls.append(
+            f.RequestedCall(
+                key=CallKey(seq, ordinal),
+                id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+                effect=Effect.ONCE if tool is None else tool.effect,
+                schema_hash=None if tool is None else tool.schema_hash,
+            )
+        )
+    await turn.record(
+        f.CallsRequested(
+            **turn.stamp,
+            round=turn.snapshot.rounds + 1,
+            message=_stored(message, seq),
+            model_call=spent,
+            calls=tuple(calls),
+        ),
+        hold=True,
+    )
+
+
+async def _take_last_word(turn: Turn, answer: Answer, spent: f.ModelCall, *, wrap_up: bool) -> None:
+    message = answer.message.model_copy(update={"tool_calls": ()}) if wrap_up else answer.message
+    status = Status.HIT_ROUND_LIMIT if wrap_up else Status.COMPLETED
+    reason = f"max_rounds of {turn.limits.max_rounds} reached" if wrap_up else answer.finish_reason
+    await turn.record(
+        f.AnswerReceived(
+            **turn.stamp,
+            round=turn.snapshot.rounds + 1,
+            message=_stored(message, turn.next_seq),
+            model_call=spent,
+            status=status,
+            stop_reason=reason,
+        )
+    )
+    turn.ending = Ending(status, reason, text_of(message.content) or message.refusal or "")
+
+
+async def _answer(turn: Turn, request: ChatRequest) -> tuple[Answer, int]:
+    """One answer and how long it took, in milliseconds; streamed only if somebody listens."""
+    llm = turn.gear.llm
+    if llm is None:
+        raise NotConfiguredError("a model", "build the loop with llm=...")
+    clock = turn.gear.world.monotonic
+    begun = clock()
+    turn.gear.world.reached("loop.ask")
+    asked = _streamed(turn, request) if turn.listener is not None else llm.complete(request)
+    answer = await turn.stop.run(asked)
+    turn.gear.world.reached("loop.answered")
+    return _sound(answer), round((clock() - begun) * 1000)
+
+
+async def _streamed(turn: Turn, request: ChatRequest) -> Answer:
+    llm = turn.gear.llm
+    assert llm is not None
+    stream = cast(AsyncGenerator[StreamEvent, None], llm.stream(request))
+    async with aclosing(stream):
+        async for event in stream:
+            if isinstance(event, Answer):
+                return event
+            turn.publish(event)
+    raise StreamCutError("the stream of the model ended without an answer; resume() asks again")
+
+
+def _says_something(message: AssistantMessage, *, wrap_up: bool) -> bool:
+    return bool(text_of(message.content).strip() or message.refusal or (message.tool_calls and not wrap_up))
+
+
+def _identified(calls: Sequence[ToolCall], new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
+    """Calls as they can be stored and sent back: each with an id of its own in this answer, and a name an API takes."""
+    seen: set[str] = set()
+    named = []
+    for call in calls:
+        call_id = call.id if call.id and call.id not in seen else f"call_{new_id()}"
+        seen.add(call_id)
+        name = _NOT_IN_A_NAME.sub("_", call.name)[:64] or "unnamed"
+        named.append(call.model_copy(update={"id": call_id, "name": name}))
+    return tuple(named)
+
+
+def _stored(message: AssistantMessage, seq: int) -> f.NewMessage:
+    return f.NewMessage(seq=seq, role="assistant", body=wire(message), provider=provider(message))
+
+
+def _sound(answer: Answer) -> Answer:
+    """The answer with lone surrogates replaced: no file and no later request could carry them."""
+    try:
+        wire(answer.message)
+        provider(answer.message)
+    except ValueError:
+        whole = cleaned(json.dumps(answer.message.model_dump(mode="python"), ensure_ascii=False))
+        return replace(answer, message=AssistantMessage.model_validate_json(whole))
+    return answer

@@ -1,0 +1,61 @@
+"""A turn, from where it stands to its end. Begin reading here.
+
+The engine decides, the steps do, and every step records what it did before the next one depends on it.
+"""
+
+from __future__ import annotations
+
+from llm_client.errors import ModelError
+from power_loop.engine import facts as f
+from power_loop.engine.decide import AskModel, CloseRound, Compact, Park, Rest, RunCalls, decide
+from power_loop.loop.act import act
+from power_loop.loop.ask import ask
+from power_loop.loop.fold import fold
+from power_loop.loop.stop import Stopped
+from power_loop.loop.turn import Ending, Turn
+from power_loop.values import Status
+
+
+async def drive(turn: Turn) -> Ending:
+    """Run a turn until it rests; how it ended.
+
+    If the process dies anywhere in here, what was recorded stands, and the turn is found live without an owner.
+
+    Raises:
+        ModelError: no usable answer could be had; the turn is recorded as failed, the input stays.
+        EpochLostError: another process took the session over; nothing more was recorded.
+        StoreError: the store refused; nothing more was recorded.
+    """
+    try:
+        while not isinstance(step := decide(turn.snapshot, turn.limits), Rest):
+            turn.stop.check()
+            match step:
+                case AskModel(wrap_up):
+                    await ask(turn, wrap_up=wrap_up)
+                case RunCalls(batch):
+                    await act(turn, batch)
+                case CloseRound():
+                    await turn.record(f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds))
+                case Compact():
+                    await fold(turn)
+                case Park(calls):
+                    await _park(turn, len(calls))
+    except Stopped as stopped:
+        await _stop(turn, stopped)
+    except ModelError as error:
+        await turn.record(f.TurnFailed(**turn.stamp, error_code=error.code, error=str(error)))
+        raise
+    assert turn.ending is not None
+    return turn.ending
+
+
+async def _park(turn: Turn, undecided: int) -> None:
+    reason = f"{undecided} call(s) in doubt wait for a person; resolve() them, then resume()"
+    await turn.record(f.TurnParked(**turn.stamp, status=Status.PENDING_TOOLS, stop_reason=reason))
+    turn.ending = Ending(Status.PENDING_TOOLS, reason, "")
+
+
+async def _stop(turn: Turn, stopped: Stopped) -> None:
+    stop = stopped.stop
+    await turn.record(f.TurnCancelled(**turn.stamp, status=stop.status, stop_reason=stop.reason))
+    turn.ending = Ending(stop.status, stop.reason, "")

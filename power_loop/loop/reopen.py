@@ -1,0 +1,134 @@
+"""A turn made from what the store says: its history, its open calls, its place in its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llm_client.messages import replayed
+from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState
+from power_loop.engine.limits import Limits
+from power_loop.engine.snapshot import CallView, Snapshot
+from power_loop.events.live import Event
+from power_loop.loop.stop import StopSignal
+from power_loop.loop.turn import Gear, Turn
+from power_loop.sink import MessageSink
+from power_loop.store.contract import Begun, History
+from power_loop.store.records import CallInfo, StoredMessage
+from power_loop.tools import ToolRegistry
+from power_loop.transcript.measure import tokens
+from power_loop.transcript.view import Entry, View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """What is kept of a session between turns, true as long as its epoch stands."""
+
+    epoch: int
+    view: View
+    context_tokens: int
+    may_fold: bool
+
+
+def warmed(begun: Begun, history: History, *, replay: bool) -> Warm:
+    """What a store's history says before the messages that `begun` has just added."""
+    added = {message.seq for message in begun.added}
+    messages = [message for message in history.messages if message.seq not in added]
+    calls = {call.key.seq for call in begun.calls}
+    view = View(_entry(message, replay=replay) for message in messages)
+    answers = [message.seq for message in messages if message.role == "assistant" and message.seq not in calls]
+    if history.counted is not None and answers:
+        counted = history.counted + view.tokens_after(answers[-1])
+    else:
+        counted = view.tokens_after(0)
+    return Warm(epoch=begun.was, view=view, context_tokens=counted, may_fold=not history.folded_since)
+
+
+def reopen(
+    begun: Begun,
+    warm: Warm,
+    *,
+    gear: Gear,
+    limits: Limits,
+    sink: MessageSink,
+    stop: StopSignal,
+    listener: Callable[[Event], None] | None,
+) -> Turn:
+    """The turn that `begun` claimed, ready to be driven."""
+    for message in begun.added:
+        warm.view.add(Entry(place=message.seq, seq=message.seq, role=message.role, wire=message.body))
+    snapshot = Snapshot(
+        turn=begun.claim.turn,
+        state=begun.state,
+        rounds=begun.rounds,
+        tool_calls=begun.tool_calls,
+        calls=tuple(_view(call, gear.tools) for call in begun.calls),
+        context_tokens=warm.context_tokens + sum(tokens(message.body) for message in begun.added),
+        may_fold=warm.may_fold,
+    )
+    return Turn(
+        session=begun.claim.session,
+        gear=gear,
+        sink=sink,
+        stop=stop,
+        limits=limits,
+        snapshot=snapshot,
+        view=warm.view,
+        next_seq=begun.next_seq,
+        request_seq=warm.view.last_input(),
+        model=begun.model,
+        listener=listener,
+    )
+
+
+def began(begun: Begun) -> f.TurnBegan:
+    """The fact that the claim has committed."""
+    claim = begun.claim
+    return f.TurnBegan(
+        session=claim.session, turn=claim.turn, origin=begun.origin, request_id=begun.request_id, input=begun.added
+    )
+
+
+def kept(turn: Turn, epoch: int) -> Warm:
+    """What to keep of a turn that ended as it should."""
+    return Warm(
+        epoch=epoch,
+        view=turn.view,
+        context_tokens=turn.snapshot.context_tokens,
+        may_fold=turn.snapshot.may_fold,
+    )
+
+
+def _view(call: CallInfo, tools: ToolRegistry) -> CallView:
+    tool = tools.get(call.name)
+    return CallView(
+        key=call.key,
+        id=call.id,
+        name=call.name,
+        arguments=call.arguments,
+        effect=call.effect,
+        state=call.state,
+        attempt=call.attempt,
+        in_doubt=call.state is CallState.STARTED,
+        decision=call.decision,
+        known=tool is not None,
+        parallel=tool is not None and tool.parallel,
+        reconciles=tool is not None and tool.reconcile is not None,
+    )
+
+
+def _entry(message: StoredMessage, *, replay: bool) -> Entry:
+    calls = 0
+    if message.role == "assistant" and '"tool_calls"' in message.body:
+        calls = len(message.as_dict().get("tool_calls", ()))
+    return Entry(
+        place=message.place,
+        seq=message.seq,
+        role=message.role,
+        wire=replayed(message.body, message.provider) if replay else message.body,
+        calls=calls,
+        pinned=message.pinned,
+        note=message.note,
+    )
+

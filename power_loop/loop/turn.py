@@ -1,0 +1,220 @@
+"""One turn of one session, in memory: what is known of it, and the one way to change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from llm_client.messages import replayed
+from llm_client.service import ChatRequest, LLMService, Usage
+from power_loop.config import AgentLoopConfig
+from power_loop.engine import facts as f
+from power_loop.engine.limits import Limits
+from power_loop.engine.snapshot import CallView, Snapshot
+from power_loop.events.live import Event
+from power_loop.loop.stop import StopSignal
+from power_loop.sink import MessageSink
+from power_loop.tools import ToolRegistry
+from power_loop.transcript.measure import tokens as measure
+from power_loop.transcript.view import Entry, View
+from power_loop.values import CallKey, SessionId, Status, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gear:
+    """What a turn works with."""
+
+    llm: LLMService | None
+    tools: ToolRegistry
+    config: AgentLoopConfig
+    world: World
+
+
+class Stamp(TypedDict):
+    session: SessionId
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the turn ended, for its result."""
+
+    status: Status
+    stop_reason: str | None
+    final_text: str
+
+
+class Turn:
+    """The driver's hold on a turn.
+
+    `record` is the only way anything changes: facts move the snapshot (or raise), reach the sink, and only then the view
+    and whoever listens.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: SessionId,
+        gear: Gear,
+        sink: MessageSink,
+        stop: StopSignal,
+        limits: Limits,
+        snapshot: Snapshot,
+        view: View,
+        next_seq: int,
+        request_seq: int,
+        model: str | None,
+        listener: Callable[[Event], None] | None,
+    ) -> None:
+        self.session = session
+        self.gear = gear
+        self.stop = stop
+        self.limits = limits
+        self.snapshot = snapshot
+        self.view = view
+        self.next_seq = next_seq
+        self.request_seq = request_seq
+        """The message this turn works on; never folded."""
+        self.model = model
+        self.listener = listener
+        self.usage = Usage(prompt_tokens=0, completion_tokens=0)
+        self.ending: Ending | None = None
+        self.rounds = 0
+        self._sink = sink
+        self._held: list[f.Fact] = []
+
+    @property
+    def stamp(self) -> Stamp:
+        """Which session and turn a fact is of."""
+        return {"session": self.session, "turn": self.snapshot.turn}
+
+    async def record(self, *facts: f.Fact, hold: bool = False) -> None:
+        """Record facts together; once this returns they hold, whatever happens next.
+
+        With `hold` they wait for the next `record` and are committed with it. Only for facts that nothing depends on
+        before that: should the process die in between, they never happened.
+
+        Raises:
+            StateError: they do not follow; nothing is changed.
+            PowerLoopError: the sink could not; nothing is recorded.
+        """
+        snapshot = self.snapshot
+        for fact in facts:
+            snapshot = snapshot.after(fact)
+        self._held.extend(facts)
+        self.snapshot = snapshot
+        for fact in facts:
+            self._take_in(fact)
+        if not hold:
+            await self.flush()
+
+    async def announce(self, began: f.TurnBegan) -> None:
+        """Tell whoever listens that the turn began; the claim has committed it."""
+        self._held.append(began)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Record what is held."""
+        if self._held:
+            facts, self._held = self._held, []
+            await self._sink.record(facts)
+            for fact in facts:
+                self.publish(fact)
+
+    def publish(self, event: Event) -> None:
+        if self.listener is not None:
+            self.listener(event)
+
+    def call_view(self, call: f.RequestedCall) -> CallView:
+        """A call just asked for, as the engine sees it."""
+        tool = self.gear.tools.get(call.name)
+        return CallView(
+            key=call.key,
+            id=call.id,
+            name=call.name,
+            arguments=call.arguments,
+            effect=call.effect,
+            known=tool is not None,
+            parallel=tool is not None and tool.parallel,
+            reconciles=tool is not None and tool.reconcile is not None,
+        )
+
+    def cannot_reconcile(self, key: CallKey) -> None:
+        """The tool's own word on a call in doubt was no help; the policy decides."""
+        calls = tuple(replace(call, reconciles=False) if call.key == key else call for call in self.snapshot.calls)
+        self.snapshot = replace(self.snapshot, calls=calls)
+
+    def request(self, *, with_tools: bool) -> ChatRequest:
+        """The next request: all that the model sees, joined from what is stored."""
+        config = self.gear.config
+        return ChatRequest(
+            messages=self.view.texts(),
+            tools=self.gear.tools.specs if with_tools else (),
+            model=self.model,
+            max_tokens=config.max_reply_tokens,
+            temperature=config.temperature,
+            extra=config.extra,
+        )
+
+    def spend(self, usage: Usage | None) -> None:
+        if usage is not None:
+            total = self.usage
+            self.usage = Usage(
+                prompt_tokens=total.prompt_tokens + usage.prompt_tokens,
+                completion_tokens=total.completion_tokens + usage.completion_tokens,
+                cached_tokens=total.cached_tokens + usage.cached_tokens,
+                reasoning_tokens=total.reasoning_tokens + usage.reasoning_tokens,
+            )
+
+    def _take_in(self, fact: f.Fact) -> None:
+        """What a fact means for the view, the count of tokens and the ending."""
+        match fact:
+            case f.CallsRequested():
+                self.rounds += 1
+                self._add(fact.message, calls=len(fact.calls))
+                self.next_seq = fact.message.seq + len(fact.calls) + 1
+                self._counted(fact.model_call)
+                self.snapshot = replace(self.snapshot, calls=tuple(map(self.call_view, fact.calls)))
+            case f.AnswerReceived():
+                self.rounds += fact.status != Status.HIT_ROUND_LIMIT
+                self._add(fact.message)
+                self.next_seq = fact.message.seq + 1
+                self._counted(fact.model_call)
+            case f.AnswerDropped():
+                self.spend(fact.model_call.usage)
+            case f.CallSettled():
+                self._add(fact.message)
+                self._grow(fact.message)
+            case f.HistoryCompacted():
+                self.view.fold(fact.folded, _entry(fact.note, note=True))
+                self.next_seq = fact.note.seq + 1
+                if fact.model_call is not None:
+                    self.spend(fact.model_call.usage)
+            case _:
+                pass
+
+    def _add(self, message: f.NewMessage, calls: int = 0) -> None:
+        replay = self.gear.llm is not None and self.gear.llm.replay_reasoning
+        self.view.add(_entry(message, calls=calls, replay=replay))
+
+    def _counted(self, call: f.ModelCall) -> None:
+        self.spend(call.usage)
+        if call.usage is not None:
+            self.snapshot = replace(self.snapshot, context_tokens=call.usage.total_tokens, may_fold=True)
+
+    def _grow(self, message: f.NewMessage) -> None:
+        more = measure(message.body)
+        self.snapshot = replace(self.snapshot, context_tokens=self.snapshot.context_tokens + more)
+
+
+def _entry(message: f.NewMessage, *, calls: int = 0, note: bool = False, replay: bool = False) -> Entry:
+    return Entry(
+        place=message.seq if message.place is None else message.place,
+        seq=message.seq,
+        role=message.role,
+        wire=replayed(message.body, message.provider) if replay else message.body,
+        calls=calls,
+        pinned=message.pinned,
+        note=note,
+    )

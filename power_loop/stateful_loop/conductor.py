@@ -1,0 +1,137 @@
+"""Whose turn it is: claims sessions in order, goes on where turns were cut off, takes up what died."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from power_loop.config import AgentLoopConfig
+from power_loop.engine.turns import SessionState, TurnState
+from power_loop.errors import PowerLoopError, SessionBusyError, SessionPendingError
+from power_loop.stateful_loop.gates import Gates
+from power_loop.stateful_loop.recovery import Recovered
+from power_loop.stateful_loop.results import StatefulResult
+from power_loop.stateful_loop.runner import Listener, Runner
+from power_loop.stateful_loop.watch import StopEvent
+from power_loop.store.contract import Begun, Input, Known, SessionStore
+from power_loop.values import InDoubt, SessionId, Status
+
+OnPending = Literal["raise", "resume", "abort"]
+IfBusy = Literal["wait", "raise"]
+
+BUSY_POLL: Final = 0.05
+"""Seconds between looks at a session that another process drives."""
+
+ABORTED: Final = "given up for a new message"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a turn is to be run."""
+
+    if_busy: IfBusy = "wait"
+    in_doubt: InDoubt | None = None
+    stop_event: StopEvent | None = None
+    listener: Listener | None = None
+
+
+class Conductor:
+    """The turns of one loop over one open store."""
+
+    def __init__(self, store: SessionStore, runner: Runner, config: AgentLoopConfig) -> None:
+        self.store = store
+        self.runner = runner
+        self._config = config
+        self._gates = Gates()
+
+    async def send(self, wanted: Input, on_pending: OnPending, manner: Manner) -> StatefulResult:
+        """A turn on a new input; or, if its request is stored already, its outcome or the rest of it."""
+        if on_pending == "abort":
+            wanted = replace(wanted, abort_reason=ABORTED)
+        async with self._entered(wanted.session, manner):
+            begun = await self._claimed(wanted.session, lambda: self.store.begin_turn(wanted), manner, on_pending)
+            if isinstance(begun, StatefulResult):
+                return begun
+            if isinstance(begun, Known) and begun.turn is not None and begun.turn.state is not TurnState.DONE:
+                if on_pending == "abort":
+                    await self.store.abort_pending(wanted.session, ABORTED)
+                begun = await self._claimed(wanted.session, lambda: self.store.resume_turn(wanted.session, {}), manner)
+                assert not isinstance(begun, StatefulResult)
+            return await self._finish(begun, manner)
+
+    async def resume(self, session: SessionId, decisions: Mapping[str, str], manner: Manner) -> StatefulResult:
+        async with self._entered(session, manner):
+            begun = await self._claimed(session, lambda: self.store.resume_turn(session, decisions), manner)
+            assert not isinstance(begun, StatefulResult)
+            return await self._finish(begun, manner, idle="idle")
+
+    async def recover(self, policy: str) -> list[Recovered]:
+        taken = await asyncio.gather(*(self._recover(session, policy) for session in await self.store.orphans()))
+        return [entry for entry in taken if entry is not None]
+
+    async def _recover(self, session: SessionId, policy: str) -> Recovered | None:
+        """What was done about one orphan; None if another process was faster."""
+        try:
+            if policy == "resume":
+                async with self._entered(session, Manner(if_busy="raise")):
+                    begun = await self.store.resume_turn(session, {}, only_orphan=True)
+                    if isinstance(begun, Known):
+                        return None
+                    result = await self._finish(begun, Manner())
+                return Recovered(session_id=session, action=policy, pending=result.pending_tool_calls, result=result)
+            if await self.store.interrupt_session(session) is None:
+                return None
+            if policy == "abort":
+                await self.store.abort_pending(session, "its process died")
+            return Recovered(session_id=session, action=policy, pending=tuple(await self.store.pending(session)))
+        except SessionBusyError:
+            return None
+        except PowerLoopError as error:
+            return Recovered(session_id=session, action=policy, error=error)
+
+    async def _claimed(
+        self,
+        session: SessionId,
+        claim: Callable[[], Awaitable[Begun | Known]],
+        manner: Manner,
+        on_pending: OnPending = "raise",
+    ) -> Begun | Known | StatefulResult:
+        """Claim a session once nobody drives it and nothing is open; or, if resuming that was stopped, its result."""
+        while True:
+            try:
+                return await claim()
+            except SessionBusyError:
+                if manner.if_busy == "raise":
+                    raise
+                await self._until_free(session)
+            except SessionPendingError:
+                if on_pending != "resume":
+                    raise
+                on_pending = "raise"  # what is still open after one resume needs a person
+                begun = await self._claimed(session, lambda: self.store.resume_turn(session, {}), manner)
+                assert not isinstance(begun, StatefulResult)
+                result = await self._finish(begun, manner)
+                if result.status in (Status.STOPPED, Status.CANCELLED):
+                    return result
+
+    async def _until_free(self, session: SessionId) -> None:
+        """Wait while another process drives a session: by reading only, so that nobody's commit has to wait for us."""
+        while (await self.store.session_info(session)).state is SessionState.RUNNING:
+            await asyncio.sleep(BUSY_POLL)
+
+    async def _finish(self, begun: Begun | Known, manner: Manner, *, idle: str | None = None) -> StatefulResult:
+        if isinstance(begun, Known):
+            return await self.runner.known(begun, stop_reason=idle)
+        return await self.runner.run(begun, self._config.limits(manner.in_doubt), manner.stop_event, manner.listener)
+
+    @asynccontextmanager
+    async def _entered(self, session: SessionId, manner: Manner) -> AsyncIterator[None]:
+        async with self._gates.entered(session, wait=manner.if_busy == "wait"):
+            yield
+
+    def __len__(self) -> int:
+        """How many things are kept for single sessions."""
+        return len(self._gates) + len(self.runner)

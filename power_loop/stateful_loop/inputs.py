@@ -1,0 +1,129 @@
+"""What an app hands in, parsed once: whatever breaks a rule is refused before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import pydantic_core
+from pydantic import BaseModel, ValidationError
+
+from llm_client.messages import MESSAGE, ContentPart, SystemMessage, UserMessage, wire
+from power_loop.errors import InputInvalidError
+from power_loop.store.transactions.settle import Resolution
+from power_loop.tools import encoded
+from power_loop.values import MAX_ID_LENGTH, compact_json, storable
+
+UserInput: TypeAlias = str | Sequence[ContentPart | Mapping[str, Any]] | UserMessage | Mapping[str, Any]
+"""Text, a list of content parts, or a whole user message; parts and messages as models or as the API's JSON objects."""
+
+UNSET: Final = object()
+
+
+def user_message(given: object) -> str:
+    """The wire text of a user's input.
+
+    Raises:
+        InputInvalidError: empty, of a wrong type, or not storable.
+    """
+    if isinstance(given, str):
+        if not given.strip():
+            raise InputInvalidError("user_input", "is empty", "send text, content parts or a user message")
+        return wire(UserMessage(content=storable("user_input", given)))
+    message: dict[str, Any] | None = None
+    if isinstance(given, UserMessage):
+        message = given.model_dump(mode="python", exclude_none=True)
+    elif isinstance(given, Mapping):
+        message = dict(given)
+    elif isinstance(given, list | tuple):
+        message = {"role": "user", "content": [_plain(part) for part in given]}
+    if message is None:
+        raise InputInvalidError(
+            "user_input", f"is a {type(given).__name__}", "send text, a list of content parts or a user message"
+        )
+    return _checked(message)
+
+
+def system_message(prompt: object) -> str:
+    """The wire text of a system prompt."""
+    if not isinstance(prompt, str):
+        raise InputInvalidError("system_prompt", f"is a {type(prompt).__name__}", "give text")
+    if not prompt.strip():
+        raise InputInvalidError("system_prompt", "is empty", "leave it out, or write one")
+    return wire(SystemMessage(content=storable("system_prompt", prompt)))
+
+
+def metadata_text(given: object) -> str | None:
+    """The JSON text of an app's metadata: an object of JSON values."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise InputInvalidError("metadata", f"is a {type(given).__name__}", "give a dict with text keys")
+    try:
+        text = compact_json(dict(given))
+        pydantic_core.from_json(text, allow_inf_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputInvalidError("metadata", f"is not JSON ({error})", "use text, numbers, lists, dicts") from None
+    return storable("metadata", text)
+
+
+def short_text(what: str, given: object) -> str:
+    """A name or an id of the app's: text of 1 to 200 characters."""
+    if not isinstance(given, str):
+        raise InputInvalidError(what, f"is a {type(given).__name__}", "give text")
+    if not 1 <= len(given) <= MAX_ID_LENGTH:
+        raise InputInvalidError(what, f"has {len(given)} characters", f"give 1 to {MAX_ID_LENGTH}")
+    return storable(what, given)
+
+
+def one_of(what: str, given: object, words: Sequence[str]) -> str:
+    if not isinstance(given, str) or given not in words:
+        raise InputInvalidError(what, f"is {given!r}", f"say one of {', '.join(words)}")
+    return given
+
+
+def resolution(result: object, error: object, *, retry: bool, report: bool) -> Resolution:
+    """What a person said of a call, exactly one thing."""
+    said = [result is not UNSET, error is not None, retry, report]
+    if sum(said) != 1:
+        raise InputInvalidError(
+            "resolve()", f"was told {sum(said)} things", "give exactly one of result=, error=, retry=True, report=True"
+        )
+    if retry or report:
+        return Resolution(decision="retry" if retry else "report")
+    if error is not None:
+        return Resolution(content=f"Error: {short_or_long('error', error)}", failed=True)
+    return Resolution(content=encoded(result))
+
+
+def short_or_long(what: str, given: object) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise InputInvalidError(what, "is no text", "say in words what happened")
+    return storable(what, given)
+
+
+def _plain(part: object) -> object:
+    return part.model_dump(mode="python") if isinstance(part, BaseModel) else part
+
+
+def _checked(message: dict[str, Any]) -> str:
+    role = message.setdefault("role", "user")
+    if role != "user":
+        raise InputInvalidError("user_input", f"has the role {role!r}", "only the user's messages are sent")
+    content = message.get("content")
+    if not content or (isinstance(content, str) and not content.strip()):
+        raise InputInvalidError("user_input", "is empty", "send text, content parts or a user message")
+    try:
+        parsed = MESSAGE.validate_python(message, strict=False)
+        text = wire(parsed)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"] if step != "user")
+        raise InputInvalidError(
+            "user_input", f"is wrong at {where or 'its top'} ({first['msg']})", "use the content parts of the API"
+        ) from None
+    except pydantic_core.PydanticSerializationError:
+        raise InputInvalidError(
+            "user_input", "holds a lone surrogate", 'clean it with text.encode("utf-8", "replace").decode()'
+        ) from None
+    return text

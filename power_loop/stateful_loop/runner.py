@@ -1,0 +1,183 @@
+"""Runs a claimed turn in a task of its own, so that a cancelled caller stops it and never tears it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from llm_client.service import Usage
+from power_loop.engine import facts as f
+from power_loop.engine.limits import Limits
+from power_loop.errors import EpochLostError, ModelError, PowerLoopError
+from power_loop.events import Event
+from power_loop.loop.drive import drive
+from power_loop.loop.reopen import Warm, began, kept, reopen, warmed
+from power_loop.loop.stop import StopSignal
+from power_loop.loop.turn import Ending, Gear, Turn
+from power_loop.shielding import uncancelled
+from power_loop.sink import MessageSink, StoreSink, TeeSink
+from power_loop.stateful_loop.results import StatefulResult, summed
+from power_loop.stateful_loop.watch import StopEvent, Watch
+from power_loop.store.contract import Begun, Known, SessionStore
+from power_loop.values import SessionId, Status
+
+LOG = logging.getLogger("power_loop.runner")
+
+Listener = Callable[[Event], None]
+
+
+class Runner:
+    """The turns of one loop: those that run, and what is kept warm between them."""
+
+    def __init__(self, store: SessionStore, gear: Gear, sinks: Sequence[MessageSink]) -> None:
+        self._store = store
+        self._gear = gear
+        self._sinks = sinks
+        self._watch = Watch(store)
+        self._warm: OrderedDict[SessionId, Warm] = OrderedDict()
+        self._running: dict[asyncio.Task[StatefulResult], StopSignal] = {}
+
+    async def run(
+        self, begun: Begun, limits: Limits, stop_event: StopEvent | None, listener: Listener | None
+    ) -> StatefulResult:
+        """Run a turn that is ours to its end. Must be awaited at once: until then nobody drives the turn.
+
+        A cancelled caller stops the turn, waits until its end is recorded, and is then let go.
+        """
+        stop = StopSignal()
+        self._watch.add(begun.claim, stop, stop_event)
+        task = asyncio.create_task(self._drive(begun, limits, stop, listener), name=f"turn of {begun.claim.session}")
+        self._running[task] = stop
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            stop.request(Status.CANCELLED, "the caller was cancelled")
+            try:
+                await uncancelled(asyncio.wait([task]))
+            finally:
+                _note_lost(task)
+            raise
+        finally:
+            self._watch.remove(begun.claim)
+
+    async def known(self, known: Known, *, stop_reason: str | None = None) -> StatefulResult:
+        """The stored outcome of a turn."""
+        session, turn = known.session, known.turn
+        pending = await self._store.pending(session.id)
+        if turn is None:
+            return StatefulResult(
+                session_id=session.id,
+                turn=0,
+                status=Status.COMPLETED,
+                final_text="",
+                usage=Usage(prompt_tokens=0, completion_tokens=0),
+                stop_reason=stop_reason,
+            )
+        answer = None if turn.answer_seq is None else await self._store.message(session.id, turn.answer_seq)
+        return StatefulResult(
+            session_id=session.id,
+            turn=turn.number,
+            status=Status(turn.status or Status.INTERRUPTED),
+            final_text="" if answer is None else answer.text,
+            rounds=turn.rounds,
+            usage=summed(await self._store.usage(session.id, turn.number)),
+            pending_tool_calls=tuple(pending),
+            stop_reason=stop_reason or turn.stop_reason,
+        )
+
+    def forget(self, session: SessionId) -> None:
+        self._warm.pop(session, None)
+
+    async def drain(self, seconds: float) -> None:
+        """Let running turns end, for so long; then stop them and wait until their ends are recorded."""
+        running = dict(self._running)
+        if running and seconds > 0:
+            await asyncio.wait(running, timeout=seconds)
+        for stop in running.values():
+            stop.request(Status.STOPPED, "the loop is closing")
+        if running:
+            await uncancelled(asyncio.wait(running))
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._warm)
+
+    async def _drive(
+        self, begun: Begun, limits: Limits, stop: StopSignal, listener: Listener | None
+    ) -> StatefulResult:
+        claim = begun.claim
+        sink = TeeSink(StoreSink(self._store, claim), *self._sinks)
+        try:
+            turn = reopen(
+                begun,
+                await self._warmed(begun),
+                gear=self._gear,
+                limits=limits,
+                sink=sink,
+                stop=stop,
+                listener=listener,
+            )
+            await turn.announce(began(begun))
+            ending = await drive(turn)
+            self._keep(begun, turn)
+            return await self._result(turn, ending)
+        except (ModelError, EpochLostError):
+            raise  # recorded as a failure; or no longer ours to record
+        except BaseException as error:
+            await self._record_failure(begun, error)
+            raise
+        finally:
+            self._store.release(claim)
+
+    async def _result(self, turn: Turn, ending: Ending) -> StatefulResult:
+        pending = () if turn.snapshot.calls == () else tuple(await self._store.pending(turn.session))
+        return StatefulResult(
+            session_id=turn.session,
+            turn=turn.snapshot.turn,
+            status=ending.status,
+            final_text=ending.final_text,
+            rounds=turn.rounds,
+            usage=turn.usage,
+            pending_tool_calls=pending,
+            stop_reason=ending.stop_reason,
+        )
+
+    async def _warmed(self, begun: Begun) -> Warm:
+        """What the model saw before this turn: from memory, if nobody has touched the session since, or read again."""
+        warm = self._warm.pop(begun.claim.session, None)
+        if warm is not None and warm.epoch == begun.was:
+            return warm
+        replay = self._gear.llm is not None and self._gear.llm.replay_reasoning
+        return warmed(begun, await self._store.history(begun.claim.session), replay=replay)
+
+    def _keep(self, begun: Begun, turn: Turn) -> None:
+        self._warm[begun.claim.session] = kept(turn, begun.claim.epoch)
+        while len(self._warm) > self._gear.config.warm_sessions:
+            self._warm.popitem(last=False)
+
+    async def _record_failure(self, begun: Begun, error: BaseException) -> None:
+        """The turn ended for a reason that is not the model's; write that down as well as may be."""
+        claim = begun.claim
+        fact: f.Fact
+        if isinstance(error, asyncio.CancelledError):
+            fact = f.TurnCancelled(
+                session=claim.session, turn=claim.turn, status=Status.CANCELLED, stop_reason="the task was cancelled"
+            )
+        else:
+            code = error.code if isinstance(error, PowerLoopError) else "internal"
+            fact = f.TurnFailed(session=claim.session, turn=claim.turn, error_code=code, error=f"{error}")
+        try:
+            await self._store.record(claim, [fact])
+        except PowerLoopError as lost:
+            LOG.error("the end of turn %d of session %s could not be recorded: %s", claim.turn, claim.session, lost)
+
+    def _ended(self, task: asyncio.Task[StatefulResult]) -> None:
+        self._running.pop(task, None)
+
+
+def _note_lost(task: asyncio.Task[StatefulResult]) -> None:
+    """What a turn raised after its caller was cancelled: nobody is left to hear it but the log."""
+    if task.done() and not task.cancelled() and task.exception() is not None:
+        LOG.warning("a turn failed while it was stopped: %s", task.exception())

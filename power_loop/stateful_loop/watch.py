@@ -1,0 +1,73 @@
+"""Hearing that a running turn should stop: from the app's stop event, or from another process through the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from power_loop.errors import PowerLoopError
+from power_loop.loop.stop import StopSignal
+from power_loop.store.contract import Claim, SessionStore
+from power_loop.values import SessionId, Status
+
+LOG = logging.getLogger("power_loop.watch")
+
+TICK: Final = 0.03
+"""Seconds between looks. A turn hears of a stop within this and a read of the store."""
+
+
+class StopEvent(Protocol):
+    """`asyncio.Event`, `threading.Event`, `anyio.Event`: anything that can be asked whether it is set."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    stop: StopSignal
+    event: StopEvent | None
+
+
+class Watch:
+    """One task for all running turns of a loop; none while nothing runs."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        self._turns: dict[tuple[SessionId, int], _Watched] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._version = -1
+
+    def add(self, claim: Claim, stop: StopSignal, event: StopEvent | None) -> None:
+        self._turns[claim.session, claim.epoch] = _Watched(stop, event)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look(), name="power_loop.watch")
+
+    def remove(self, claim: Claim) -> None:
+        self._turns.pop((claim.session, claim.epoch), None)
+        if not self._turns and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _look(self) -> None:
+        while True:
+            for watched in self._turns.values():
+                if watched.event is not None and watched.event.is_set():
+                    watched.stop.request(Status.STOPPED, "the stop event was set")
+            try:
+                await self._ask_store()
+            except PowerLoopError as error:
+                # A store that cannot be read now is the turn's to find out; the stop event must still be heard.
+                LOG.warning("requests to stop cannot be read: %s", error)
+            await asyncio.sleep(TICK)
+
+    async def _ask_store(self) -> None:
+        version = await self._store.changed()
+        if version == self._version:
+            return
+        for session, epoch, reason in await self._store.stops_requested():
+            watched = self._turns.get((session, epoch))
+            if watched is not None:
+                watched.stop.request(Status.STOPPED, reason)
+        self._version = version

@@ -1,0 +1,108 @@
+"""What a store promises: each method is one transaction, acknowledged once it is on stable storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from power_loop.engine.calls import OpenCall
+from power_loop.engine.facts import Fact
+from power_loop.store.reads import History, Listing
+from power_loop.store.records import CallInfo, SessionInfo, StoredMessage, TurnInfo, UsageInfo
+from power_loop.store.transactions.begin import Begun, Claim, Input, Known
+from power_loop.store.transactions.manage import NewSession
+from power_loop.store.transactions.settle import Resolution
+from power_loop.values import SessionId
+
+__all__ = [
+    "Begun",
+    "Claim",
+    "History",
+    "Input",
+    "Known",
+    "Listing",
+    "NewSession",
+    "Resolution",
+    "SessionStore",
+]
+
+
+class SessionStore(Protocol):
+    """Where sessions live.
+
+    Every method raises only `PowerLoopError`s and, where it raises, has changed nothing. A cancelled caller of a writing
+    method is held until the outcome is known.
+    """
+
+    @property
+    def path(self) -> str:
+        """Which database this is, for people."""
+        ...
+
+    async def create_session(self, new: NewSession) -> None: ...
+
+    async def begin_turn(self, wanted: Input) -> Begun | Known:
+        """Claim a session for a turn on a new input. See `transactions.begin.begin_turn`."""
+        ...
+
+    async def resume_turn(
+        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False
+    ) -> Begun | Known:
+        """Claim a session to go on from its last turn. See `transactions.begin.resume_turn`."""
+        ...
+
+    async def record(self, claim: Claim, facts: Sequence[Fact]) -> None:
+        """Commit facts of a turn of ours together. Raises `EpochLostError` if it is ours no more."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """Say that nothing here drives this turn any more, whether its end could be recorded or not."""
+        ...
+
+    async def abort_pending(self, session: SessionId, reason: str) -> list[str]: ...
+
+    async def resolve_call(self, session: SessionId, call_id: str, said: Resolution) -> None: ...
+
+    async def interrupt_session(self, session: SessionId) -> TurnInfo | None: ...
+
+    async def archive_session(self, session: SessionId, archived: bool) -> None: ...
+
+    async def close_session(self, session: SessionId, cascade: bool) -> list[str]: ...
+
+    async def delete_session(self, session: SessionId) -> None: ...
+
+    async def request_stop(self, session: SessionId, reason: str) -> bool: ...
+
+    async def session_info(self, session: SessionId) -> SessionInfo: ...
+
+    async def list_sessions(self, which: Listing) -> list[SessionInfo]: ...
+
+    async def find_session(self, prefix: str) -> SessionId: ...
+
+    async def history(self, session: SessionId) -> History:
+        """What the model sees. Raises `StoreDamagedError` unless all of it is there as it was written."""
+        ...
+
+    async def messages(
+        self, session: SessionId, *, include_compacted: bool, mark_damage: bool
+    ) -> list[StoredMessage]: ...
+
+    async def message(self, session: SessionId, seq: int) -> StoredMessage | None: ...
+
+    async def pending(self, session: SessionId) -> list[OpenCall]: ...
+
+    async def calls(self, session: SessionId) -> list[CallInfo]: ...
+
+    async def turns(self, session: SessionId) -> list[TurnInfo]: ...
+
+    async def usage(self, session: SessionId, turn: int | None) -> list[UsageInfo]: ...
+
+    async def orphans(self) -> list[SessionId]: ...
+
+    async def changed(self) -> int:
+        """A number that differs whenever anybody committed anything since; cheap enough to ask often."""
+        ...
+
+    async def stops_requested(self) -> list[tuple[SessionId, int, str]]: ...
+
+    async def aclose(self) -> None: ...

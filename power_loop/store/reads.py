@@ -1,0 +1,175 @@
+"""One plain function a question, over a consistent read. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pydantic_core
+
+from power_loop.engine.calls import OpenCall
+from power_loop.engine.turns import session_state
+from power_loop.errors import SessionAmbiguousError, SessionNotFoundError
+from power_loop.store import records
+from power_loop.store.port import Port
+from power_loop.store.transactions import rows
+from power_loop.store.transactions.begin import Drives
+from power_loop.values import SessionId, to_micros
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Which sessions to list, newest change first."""
+
+    limit: int
+    archived: bool = False
+    parent: SessionId | None = None
+    before: tuple[datetime, SessionId] | None = None
+    """Go on after this session of the page before."""
+
+
+def session_info(db: Port, drives: Drives, session_id: SessionId) -> records.SessionInfo:
+    return _info(db, drives, rows.session_row(db, session_id))
+
+
+def list_sessions(db: Port, drives: Drives, which: Listing) -> list[records.SessionInfo]:
+    before = which.before
+    found = db.all(
+        "list_sessions",
+        limit=which.limit,
+        archived=int(which.archived),
+        parent=which.parent,
+        before=None if before is None else to_micros(before[0]),
+        before_id=None if before is None else before[1],
+    )
+    return [_info(db, drives, records.session_of(db, row)) for row in found]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The active messages in the model's order, and how many tokens they were when last counted."""
+
+    messages: list[records.StoredMessage]
+    counted: int | None
+    """Tokens up to and including the latest answer, as the provider reported them or a compaction left them."""
+    folded_since: bool
+    """A compaction came after the last report."""
+
+
+def history(db: Port, session_id: SessionId) -> History:
+    """All active messages, and none but what was written.
+
+    Raises:
+        StoreDamagedError: one is damaged, or missing.
+    """
+    session = rows.session_row(db, session_id)
+    found = _active(db, session)
+    counted = db.one("last_usage", session=session.key)
+    folded_to = None if counted is None else counted["folded_to"]
+    return History(
+        messages=found,
+        counted=None if counted is None else counted["tokens"] if folded_to is None else folded_to,
+        folded_since=folded_to is not None,
+    )
+
+
+def _active(db: Port, session: records.SessionRow) -> list[records.StoredMessage]:
+    found = [records.message_of(db, session, row) for row in db.all("active_messages", session=session.key)]
+    if len(found) != session.active:
+        raise records.damaged(db, session.id, f"the list of messages ({len(found)} of {session.active} are there)")
+    return found
+
+
+def messages(
+    db: Port, session_id: SessionId, *, include_compacted: bool, mark_damage: bool
+) -> list[records.StoredMessage]:
+    session = rows.session_row(db, session_id)
+    if not include_compacted and not mark_damage:
+        return _active(db, session)
+    name = "all_messages" if include_compacted else "active_messages"
+    return [records.message_of(db, session, row, mark_damage=mark_damage) for row in db.all(name, session=session.key)]
+
+
+def pending(db: Port, drives: Drives, session_id: SessionId) -> list[OpenCall]:
+    session = rows.session_row(db, session_id)
+    driven = drives(session.key, session.owner)
+    return [call.shown_open(session.id, driven=driven) for call in rows.open_calls(db, session)]
+
+
+def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
+    session = rows.session_row(db, session_id)
+    return [records.call_of(db, session, row) for row in db.all("list_calls", session=session.key)]
+
+
+def turns(db: Port, session_id: SessionId) -> list[records.TurnInfo]:
+    session = rows.session_row(db, session_id)
+    return [records.turn_of(db, session, row) for row in db.all("list_turns", session=session.key)]
+
+
+def usage(db: Port, session_id: SessionId, turn: int | None) -> list[records.UsageInfo]:
+    session = rows.session_row(db, session_id)
+    return [records.usage_of(db, session, row) for row in db.all("list_usage", session=session.key, turn=turn)]
+
+
+def message(db: Port, session_id: SessionId, seq: int) -> records.StoredMessage | None:
+    session = rows.session_row(db, session_id)
+    row = db.one("message_by_seq", session=session.key, seq=seq)
+    return None if row is None else records.message_of(db, session, row)
+
+
+def find_session(db: Port, prefix: str) -> SessionId:
+    """The one session whose id is, or begins with, this.
+
+    Raises:
+        SessionNotFoundError, SessionAmbiguousError: none does, or several do.
+    """
+    if db.one("session_by_id", id=prefix) is not None:
+        return SessionId(prefix)
+    found: Sequence[str] = [row["id"] for row in db.all("session_ids_by_prefix", prefix=prefix)]
+    if not found or not prefix:
+        raise SessionNotFoundError(prefix)
+    if len(found) > 1:
+        raise SessionAmbiguousError(prefix, found)
+    return SessionId(found[0])
+
+
+def orphans(db: Port, drives: Drives) -> list[SessionId]:
+    """Sessions with a live turn whose owner is dead."""
+    return [SessionId(row["id"]) for row in db.all("owned_sessions") if not drives(row["key"], row["owner"])]
+
+
+def stops_requested(db: Port) -> list[tuple[SessionId, int, str]]:
+    """Sessions somebody asked to stop: id, epoch, reason."""
+    return [(SessionId(row["id"]), row["epoch"], row["stop_reason"]) for row in db.all("stops_requested")]
+
+
+def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.SessionInfo:
+    turn = rows.last_turn(db, session)
+    driven = drives(session.key, session.owner)
+    open_calls = rows.open_calls(db, session)
+    state = session_state(
+        None if turn is None else turn.state,
+        None if turn is None else turn.status,
+        driven=driven,
+        open_calls=bool(open_calls),
+    )
+    return records.SessionInfo(
+        session_id=session.id,
+        state=state,
+        status=None if turn is None else turn.status,
+        stop_reason=None if turn is None else turn.stop_reason,
+        error=None if turn is None else turn.error,
+        pending=tuple(call.shown_open(session.id, driven=driven) for call in open_calls),
+        owner=session.owner if driven else None,
+        owner_since=session.owner_since if driven else None,
+        turns=session.next_turn - 1,
+        messages=session.next_seq - 1,
+        active_messages=session.active,
+        parent=session.parent,
+        model=session.model,
+        metadata={} if session.metadata is None else pydantic_core.from_json(session.metadata),
+        archived=session.archived,
+        closed=session.closed,
+        created_at=session.created_at,
+        updated_at=session.updated_at,
+    )

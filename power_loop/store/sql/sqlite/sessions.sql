@@ -1,0 +1,81 @@
+-- name: insert_session
+INSERT INTO sessions (id, parent, model, metadata, created_at, updated_at, crc)
+VALUES (:id, :parent, :model, :metadata, :at, :at, :crc)
+RETURNING key;
+
+-- name: session_by_id
+SELECT key, id, model, metadata, created_at, updated_at, epoch, owner, owner_since, next_seq, next_turn, active,
+       stop_requested_at, archived_at, closed_at, crc,
+       (SELECT p.id FROM sessions p WHERE p.key = s.parent) AS parent
+  FROM sessions s
+ WHERE id = :id;
+
+-- name: session_ids_by_prefix
+-- Ids that begin so, at most three: enough to tell one from many.
+SELECT id FROM sessions WHERE substr(id, 1, length(:prefix)) = :prefix ORDER BY id LIMIT 3;
+
+-- name: list_sessions
+SELECT s.key, s.id, s.model, s.metadata, s.created_at, s.updated_at, s.epoch, s.owner, s.owner_since, s.next_seq,
+       s.next_turn, s.active, s.stop_requested_at, s.archived_at, s.closed_at, s.crc,
+       (SELECT p.id FROM sessions p WHERE p.key = s.parent) AS parent
+  FROM sessions s
+ WHERE (s.archived_at IS NULL OR :archived)
+   AND (:parent IS NULL OR s.parent = (SELECT p.key FROM sessions p WHERE p.id = :parent))
+   AND (:before IS NULL OR (s.updated_at, s.key) < (:before, (SELECT b.key FROM sessions b WHERE b.id = :before_id)))
+ ORDER BY s.updated_at DESC, s.key DESC
+ LIMIT :limit;
+
+-- name: owned_sessions
+SELECT key, id, owner, owner_since FROM sessions WHERE owner IS NOT NULL ORDER BY key;
+
+-- name: children_of
+SELECT id FROM sessions WHERE parent = :session ORDER BY key;
+
+-- name: claim_session
+-- The session is ours from here on: the higher epoch makes every late write of the former owner fail.
+UPDATE sessions
+   SET epoch = epoch + 1, owner = :owner, owner_since = :at, updated_at = :at, next_turn = next_turn + 1,
+       stop_requested_at = NULL, stop_reason = NULL
+ WHERE key = :session
+RETURNING epoch, next_turn - 1 AS turn, next_seq, active;
+
+-- name: change_session
+-- A change by nobody's turn (abort, resolve, close): it outdates whoever drove the session before.
+UPDATE sessions
+   SET epoch = epoch + 1, owner = NULL, owner_since = NULL, updated_at = :at, next_seq = next_seq + :more_seq,
+       active = active + :more_active, stop_requested_at = NULL, stop_reason = NULL
+ WHERE key = :session;
+
+-- name: add_input
+UPDATE sessions SET next_seq = next_seq + :more_seq, active = active + :more_active WHERE key = :session;
+
+-- name: advance_session
+-- No row comes back if our epoch is stale: somebody took the session over.
+UPDATE sessions
+   SET next_seq = max(next_seq, :next_seq), active = active + :more_active, updated_at = :at,
+       owner = iif(:ended, NULL, owner), owner_since = iif(:ended, NULL, owner_since),
+       stop_requested_at = iif(:ended, NULL, stop_requested_at), stop_reason = iif(:ended, NULL, stop_reason)
+ WHERE key = :session AND epoch = :epoch
+RETURNING key;
+
+-- name: session_epoch
+SELECT epoch FROM sessions WHERE key = :session;
+
+-- name: request_stop
+UPDATE sessions SET stop_requested_at = :at, stop_reason = :reason
+ WHERE key = :session AND owner IS NOT NULL AND stop_requested_at IS NULL;
+
+-- name: stops_requested
+SELECT id, epoch, stop_reason FROM sessions WHERE stop_requested_at IS NOT NULL;
+
+-- name: archive_session
+UPDATE sessions SET archived_at = iif(:archived, coalesce(archived_at, :at), NULL), updated_at = :at WHERE key = :session;
+
+-- name: close_session
+UPDATE sessions SET closed_at = coalesce(closed_at, :at), updated_at = :at WHERE key = :session;
+
+-- name: delete_session
+DELETE FROM sessions WHERE key = :session;
+
+-- name: data_version
+PRAGMA data_version;

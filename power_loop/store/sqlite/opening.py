@@ -1,0 +1,199 @@
+"""Opening a database file: every check before the first write, and no new file ever put in the place of an old one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from power_loop.errors import StoreOpenError, StoreSchemaError
+from power_loop.store.sqlite import migrating
+from power_loop.store.sqlite.faults import translated
+from power_loop.values import World
+
+Synchronous = Literal["FULL", "NORMAL"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How to open. `create`: None makes a missing file, True takes an empty one too, False wants one that is there."""
+
+    path: Path
+    create: bool | None = None
+    read_only: bool = False
+    synchronous: Synchronous = "FULL"
+    busy_timeout: float = 10.0
+    """Seconds to wait for another program's write lock."""
+    migrations: Path
+    world: World
+
+
+def open_writer(how: Opening) -> sqlite3.Connection:
+    """The read-write connection to a file of ours, up to date. Blocks: call it on the connection's own thread.
+
+    Raises:
+        StoreOpenError, StoreSchemaError, StoreDamagedError, StoreBusyError, ...: nothing was written, nothing replaced.
+    """
+    migrations = migrating.load(how.migrations)
+    with _refused(how.path):
+        if _missing(how):
+            _create(how, migrations)
+        with closing(_connect(how, "ro")) as looked:
+            _check_ours(looked, how.path, migrations)
+        connection = _connect(how, "rw")
+        try:
+            # The first write of a read-only file would fail much later; find out now.
+            if not os.access(how.path, os.W_OK):
+                raise sqlite3_read_only()
+            migrating.upgrade(connection, how.path, migrations, how.world)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = NORMAL" if how.synchronous == "NORMAL" else "PRAGMA synchronous = FULL")
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise StoreOpenError(
+                    str(how.path), f"it cannot use a write-ahead log (journal mode {mode})", "put it on a local disk"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def open_reader(how: Opening) -> sqlite3.Connection:
+    """A connection that only reads, and never checkpoints."""
+    migrations = migrating.load(how.migrations)
+    with _refused(how.path):
+        if _missing(how):
+            raise StoreOpenError(str(how.path), "there is no such file", "give the path of a database of power-loop")
+        connection = _connect(how, "ro")
+        try:
+            _check_ours(connection, how.path, migrations)
+            if how.read_only and migrating.version(connection) < len(migrations):
+                raise StoreSchemaError(
+                    str(how.path),
+                    f"its schema is version {migrating.version(connection)}, this release needs {len(migrations)}",
+                    "open it once for writing, which upgrades it after a backup",
+                    code="store.schema_older",
+                )
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """Raises `StoreOpenError` for what is no path of a file of its own."""
+    text = os.fspath(path)
+    if not text or text == ":memory:" or text.startswith("file:") or "\x00" in text:
+        raise StoreOpenError(
+            repr(text), "this names no file on disk", "give a plain path, such as agent.db; a session must outlive its process"
+        )
+    return Path(text).absolute()
+
+
+def sqlite3_read_only() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    return error
+
+
+def _missing(how: Opening) -> bool:
+    """Whether the file is still to be made.
+
+    Raises:
+        StoreOpenError: what is there is no file of ours, or nothing is there and should be.
+    """
+    path = str(how.path)
+    try:
+        found = os.stat(how.path)
+    except FileNotFoundError:
+        if how.create is False:
+            raise StoreOpenError(
+                path, "there is no such file", "check the path, or let it be created", code="store.not_found"
+            ) from None
+        if not how.path.parent.is_dir():
+            raise StoreOpenError(
+                path, f"its folder {how.path.parent} does not exist", "create the folder first"
+            ) from None
+        return True
+    if stat.S_ISDIR(found.st_mode):
+        raise StoreOpenError(path, "this is a directory", "give the path of a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreOpenError(path, "this is not a regular file", "give the path of a file")
+    if found.st_size == 0:
+        if how.create is True and not how.read_only:
+            return True
+        raise StoreOpenError(
+            path,
+            "the file is empty: a database that was here is gone",
+            "restore it from a backup; or open it with create=True to begin a new one in its place",
+            code="store.empty_file",
+        )
+    return False
+
+
+def _create(how: Opening, migrations: Sequence[migrating.Migration]) -> None:
+    """Make the whole database under another name, then put it in place at once: nobody ever sees half of it."""
+    how.world.reached("store.create")
+    new = how.path.with_name(f".{how.path.name}.new-{how.world.new_id()}")
+    try:
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrating.upgrade(connection, new, migrations, how.world)
+        how.world.reached("store.put_in_place")
+        if how.create is True and how.path.exists():
+            os.replace(new, how.path)
+        else:
+            with contextlib.suppress(FileExistsError):  # another process made it first: then that one is used
+                os.link(new, how.path)
+        migrating.sync_folder(how.path.parent)
+    finally:
+        for leftover in (new, new.with_name(new.name + "-wal"), new.with_name(new.name + "-shm")):
+            leftover.unlink(missing_ok=True)
+
+
+def _connect(how: Opening, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(how.path))}?mode={mode}",
+        uri=True,
+        timeout=how.busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _check_ours(connection: sqlite3.Connection, path: Path, migrations: Sequence[migrating.Migration]) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != migrating.APPLICATION_ID:
+        raise StoreOpenError(
+            str(path),
+            "this is another application's database",
+            "give another path; the file was not touched",
+            code="store.foreign",
+        )
+    migrating.check(connection, path, migrations)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Within, what the operating system refuses leaves as a typed error too."""
+    try:
+        with translated(str(path)):
+            yield
+    except PermissionError as error:
+        raise StoreOpenError(
+            str(path), f"permission denied ({error.strerror})", "check the permissions of the file and its folder"
+        ) from error
+    except OSError as error:
+        raise StoreOpenError(str(path), f"it cannot be opened ({error.strerror})", "check the path") from error

@@ -1,0 +1,131 @@
+"""Who lives: a lock file an owner, beside the database, held for as long as its process does.
+
+The kernel drops the lock at death, whatever killed the process, and keeps it while the process is merely stopped. The lock
+is never on the database file: closing any descriptor of that would drop SQLite's own locks.
+
+An owner's name is `host:pid:token:check`; the check tells a damaged name from a dead owner's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import weakref
+import zlib
+from pathlib import Path
+
+from power_loop.errors import LoopClosedError, StoreDamagedError, StoreOpenError
+from power_loop.store.records import WAY_OUT
+
+
+class Owners:
+    """This process as an owner, and the eye for the others. Safe to call from any thread."""
+
+    def __init__(self, database: Path, token: str) -> None:
+        self._database = database
+        self.folder = database.with_name(database.name + ".owners")
+        self._token = token
+        self._pid = os.getpid()
+        self._lock: int | None = None
+        bare = f"{socket.gethostname()}:{self._pid}:{token}"
+        self.name = f"{bare}:{_check(bare)}"
+
+    def enlist(self) -> str:
+        """Our name, once our lock is held: from here on others can see that we live.
+
+        Raises:
+            StoreOpenError: the folder for the locks cannot be made.
+            LoopClosedError: this is a forked copy of the process that opened the store.
+        """
+        if os.getpid() != self._pid:
+            raise LoopClosedError(
+                f"{self._database} was opened in process {self._pid} and cannot be used in its fork; open it here again"
+            )
+        if self._lock is None:
+            try:
+                self._lock = self._take()
+            except OSError as error:
+                raise StoreOpenError(
+                    str(self._database), f"no lock could be made in {self.folder} ({error})", "make the folder writable"
+                ) from error
+        return self.name
+
+    def alive(self, name: str) -> bool:
+        """Whether the process of that name lives.
+
+        Raises:
+            StoreDamagedError: it is no name of an owner.
+        """
+        bare, _, check = name.rpartition(":")
+        if check != _check(bare):
+            raise StoreDamagedError(str(self._database), "the owner of a session is not what was written", WAY_OUT)
+        if name == self.name:
+            return self._lock is not None
+        try:
+            lock = os.open(self.folder / bare.rpartition(":")[2], os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def leave(self) -> None:
+        """Give the lock up; nothing of ours may be running any more."""
+        if self._lock is not None and os.getpid() == self._pid:
+            lock, self._lock = self._lock, None
+            (self.folder / self._token).unlink(missing_ok=True)
+            os.close(lock)
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+    def _take(self) -> int:
+        # Locked under a name nobody looks at, then renamed: at no instant is there a file of ours without its lock.
+        new = self.folder / f".new-{self._token}"
+        while True:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            try:
+                lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                break
+            except FileNotFoundError:
+                continue  # another owner, leaving last, removed the folder in between
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.rename(new, self.folder / self._token)
+        os.register_at_fork(after_in_child=_Forked(weakref.ref(self)))
+        self._sweep()
+        return lock
+
+    def _sweep(self) -> None:
+        """Remove the files of the dead."""
+        for file in self.folder.iterdir():
+            if file.name == self._token or file.name.startswith("."):
+                continue
+            with contextlib.suppress(OSError):
+                lock = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    file.unlink()
+                finally:
+                    os.close(lock)
+
+
+class _Forked:
+    """In a fork: close the inherited lock, lest the child keep its dead parent looking alive."""
+
+    def __init__(self, owners: weakref.ref[Owners]) -> None:
+        self._owners = owners
+
+    def __call__(self) -> None:
+        owners = self._owners()
+        if owners is not None and owners._lock is not None:
+            os.close(owners._lock)
+            owners._lock = None
+
+
+def _check(bare: str) -> str:
+    return f"{zlib.crc32(bare.encode()):08x}"

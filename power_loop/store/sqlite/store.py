@@ -1,0 +1,243 @@
+"""The embedded store: a writer, a reader and the owners' locks over one file."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from power_loop.engine.calls import OpenCall
+from power_loop.engine.facts import Fact
+from power_loop.errors import LoopClosedError, StoreReadOnlyError
+from power_loop.store import reads, records
+from power_loop.store.port import Port, Row
+from power_loop.store.reads import Listing
+from power_loop.store.sqlite.connection import SqlitePort
+from power_loop.store.sqlite.faults import translated
+from power_loop.store.sqlite.opening import Opening, open_reader, open_writer
+from power_loop.store.sqlite.owners import Owners
+from power_loop.store.sqlite.threads import SqliteThread
+from power_loop.store.sqlite.writer import Writer
+from power_loop.store.transactions import begin, manage, record, rows, settle
+from power_loop.values import SessionId
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """Made by `open_store`. Bound to the event loop it was opened in."""
+
+    def __init__(
+        self, how: Opening, owners: Owners, writer: Writer | None, threads: Sequence[SqliteThread]
+    ) -> None:
+        self._how = how
+        self._world = how.world
+        self._owners = owners
+        self._writer = writer
+        self._threads = threads
+        self._reader = threads[-1]
+        self._port = SqlitePort(self._reader.raw, str(how.path), how.world.reached)
+        self._loop = asyncio.get_running_loop()
+        self._driving: dict[int, int] = {}
+        """Epochs under which turns of ours run, by session key: what tells our running turn from one we lost."""
+        self._closed = False
+        # A script that forgets `aclose` must still exit: threads are daemons, and this closes them at exit.
+        self._finish = weakref.finalize(self, _stop, tuple(threads))
+
+    @classmethod
+    async def open(cls, how: Opening) -> SqliteStore:
+        """Raises `StoreError`s, before anything is written or replaced."""
+        opened: list[SqliteThread] = []
+        try:
+            if not how.read_only:
+                opened.append(await SqliteThread.start(lambda: open_writer(how)))
+            opened.append(await SqliteThread.start(lambda: open_reader(how)))
+        except BaseException:
+            for thread in opened:
+                await thread.aclose()
+            raise
+        owners = Owners(how.path, how.world.new_id())
+        writer = None
+        if not how.read_only:
+            writer = Writer(opened[0], SqlitePort(opened[0].raw, str(how.path), how.world.reached))
+        return cls(how, owners, writer, opened)
+
+    @property
+    def path(self) -> str:
+        return str(self._how.path)
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed since it was opened."""
+        return 0 if self._writer is None else self._writer.commits
+
+    @property
+    def changes(self) -> int:
+        """Changes they held: with many sessions at once far more than commits."""
+        return 0 if self._writer is None else self._writer.changes
+
+    async def create_session(self, new: manage.NewSession) -> None:
+        at = self._world.micros()
+        await self._write(lambda db: manage.create_session(db, at, new))
+
+    async def begin_turn(self, wanted: begin.Input) -> begin.Begun | begin.Known:
+        at = self._world.micros()
+        return await self._write(lambda db: self._drive(begin.begin_turn(db, at, self._owner(), wanted)))
+
+    async def resume_turn(
+        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False
+    ) -> begin.Begun | begin.Known:
+        at = self._world.micros()
+        return await self._write(
+            lambda db: self._drive(
+                begin.resume_turn(db, at, self._owner(), session, decisions, only_orphan=only_orphan)
+            )
+        )
+
+    async def record(self, claim: begin.Claim, facts: Sequence[Fact]) -> None:
+        at = self._world.micros()
+        await self._write(lambda db: record.record(db, at, claim, facts))
+
+    def release(self, claim: begin.Claim) -> None:
+        if self._driving.get(claim.key) == claim.epoch:
+            del self._driving[claim.key]
+
+    async def abort_pending(self, session: SessionId, reason: str) -> list[str]:
+        at = self._world.micros()
+        return await self._write(lambda db: settle.abort_pending(db, at, self._owner(), session, reason))
+
+    async def resolve_call(self, session: SessionId, call_id: str, said: settle.Resolution) -> None:
+        at = self._world.micros()
+        await self._write(lambda db: settle.resolve_call(db, at, self._owner(), session, call_id, said))
+
+    async def interrupt_session(self, session: SessionId) -> records.TurnInfo | None:
+        at = self._world.micros()
+        return await self._write(lambda db: settle.interrupt_session(db, at, self._owner(), session))
+
+    async def archive_session(self, session: SessionId, archived: bool) -> None:
+        at = self._world.micros()
+        await self._write(lambda db: manage.archive_session(db, at, self._undriven(db, session), archived))
+
+    async def close_session(self, session: SessionId, cascade: bool) -> list[str]:
+        at = self._world.micros()
+        return await self._write(lambda db: settle.close_session(db, at, self._owner(), session, cascade))
+
+    async def delete_session(self, session: SessionId) -> None:
+        at = self._world.micros()
+        await self._write(lambda db: manage.delete_session(db, at, self._undriven(db, session)))
+
+    async def request_stop(self, session: SessionId, reason: str) -> bool:
+        at = self._world.micros()
+        return await self._write(lambda db: manage.request_stop(db, at, session, reason))
+
+    async def session_info(self, session: SessionId) -> records.SessionInfo:
+        return await self.read(lambda db: reads.session_info(db, self._drives, session))
+
+    async def list_sessions(self, which: Listing) -> list[records.SessionInfo]:
+        return await self.read(lambda db: reads.list_sessions(db, self._drives, which))
+
+    async def find_session(self, prefix: str) -> SessionId:
+        return await self.read(lambda db: reads.find_session(db, prefix))
+
+    async def history(self, session: SessionId) -> reads.History:
+        return await self.read(lambda db: reads.history(db, session))
+
+    async def messages(
+        self, session: SessionId, *, include_compacted: bool, mark_damage: bool
+    ) -> list[records.StoredMessage]:
+        return await self.read(
+            lambda db: reads.messages(db, session, include_compacted=include_compacted, mark_damage=mark_damage)
+        )
+
+    async def message(self, session: SessionId, seq: int) -> records.StoredMessage | None:
+        return await self.read(lambda db: reads.message(db, session, seq))
+
+    async def pending(self, session: SessionId) -> list[OpenCall]:
+        return await self.read(lambda db: reads.pending(db, self._drives, session))
+
+    async def calls(self, session: SessionId) -> list[records.CallInfo]:
+        return await self.read(lambda db: reads.calls(db, session))
+
+    async def turns(self, session: SessionId) -> list[records.TurnInfo]:
+        return await self.read(lambda db: reads.turns(db, session))
+
+    async def usage(self, session: SessionId, turn: int | None) -> list[records.UsageInfo]:
+        return await self.read(lambda db: reads.usage(db, session, turn))
+
+    async def orphans(self) -> list[SessionId]:
+        return await self.read(lambda db: reads.orphans(db, self._drives))
+
+    async def stops_requested(self) -> list[tuple[SessionId, int, str]]:
+        return await self.read(reads.stops_requested)
+
+    async def changed(self) -> int:
+        return await self.read(lambda db: int(_only(db.one("data_version"))["data_version"]))
+
+    async def read(self, question: Callable[[Port], T]) -> T:
+        """Ask over one consistent view of the database; nothing can be written."""
+        self._check_usable()
+        found: T = await self._reader.call(self._ask, question)
+        return found
+
+    async def aclose(self) -> None:
+        """Commit what waits and give everything back. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._writer is not None:
+            await self._writer.close()
+        self._owners.leave()
+        self._finish.detach()
+        # The reader goes first: whoever closes last tidies the write-ahead log, and only the writer may.
+        for thread in reversed(self._threads):
+            await thread.aclose()
+
+    async def _write(self, change: Callable[[Port], T]) -> T:
+        self._check_usable()
+        if self._writer is None:
+            raise StoreReadOnlyError(self.path, "the store was opened for reading only", "open it for writing")
+        return await self._writer.submit(change)
+
+    def _ask(self, question: Callable[[Port], Any]) -> Any:
+        connection = self._reader.raw
+        with translated(self.path):
+            connection.execute("BEGIN")
+            try:
+                return question(self._port)
+            finally:
+                connection.execute("ROLLBACK")
+
+    def _drive(self, begun: begin.Begun | begin.Known) -> begin.Begun | begin.Known:
+        # Noted before the commit: at no instant does the file say "ours" while nothing here says so too.
+        if isinstance(begun, begin.Begun):
+            self._driving[begun.claim.key] = begun.claim.epoch
+        return begun
+
+    def _drives(self, key: int, owner: str | None) -> bool:
+        """Whether somebody alive drives a session: another living process, or a turn that runs in this one."""
+        if owner is None:
+            return False
+        return key in self._driving if owner == self._owners.name else self._owners.alive(owner)
+
+    def _owner(self) -> begin.Owner:
+        return begin.Owner(name=self._owners.enlist(), drives=self._drives)
+
+    def _undriven(self, db: Port, session: SessionId) -> records.SessionRow:
+        return begin.undriven(db, self._owner(), rows.session_row(db, session))
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise LoopClosedError(f"the store {self.path} is closed; open it again")
+        if asyncio.get_running_loop() is not self._loop:
+            raise LoopClosedError(f"the store {self.path} belongs to another event loop; open one in this loop")
+
+
+def _stop(threads: tuple[SqliteThread, ...]) -> None:
+    for thread in reversed(threads):
+        thread.stop()
+
+
+def _only(row: Row | None) -> Row:
+    assert row is not None
+    return row

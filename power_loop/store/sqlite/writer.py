@@ -1,0 +1,137 @@
+"""The one place that commits. Whatever waits is committed together, and each caller hears of it once it is on disk.
+
+A change is a plain function over a `Port`. A batch is one transaction, a savepoint a change: one that raises is undone
+alone. Nobody's cancellation reaches the connection; what was handed in is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from power_loop.errors import LoopClosedError
+from power_loop.shielding import uncancelled
+from power_loop.store.port import Port
+from power_loop.store.sqlite.connection import SqlitePort
+from power_loop.store.sqlite.faults import typed
+from power_loop.store.sqlite.threads import SqliteThread
+
+T = TypeVar("T")
+Change = Callable[[Port], T]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    change: Change[Any]
+    done: asyncio.Future[Any]
+
+
+class Writer:
+    """Group commit on aiosqlite's thread. Bound to the event loop it was made in."""
+
+    def __init__(self, thread: SqliteThread, port: SqlitePort) -> None:
+        self._thread = thread
+        self._connection = thread.raw
+        self._port = port
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[_Waiting] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._closed = False
+        self.commits = 0
+        """Transactions committed so far."""
+        self.changes = 0
+        """Changes they held."""
+
+    async def submit(self, change: Change[T]) -> T:
+        """Commit a change; its result, once that is on disk.
+
+        A cancellation of the caller is held back until the outcome is known (see `uncancelled`).
+
+        Raises:
+            PowerLoopError: what the change raised, or a `StoreError`; the state is as before.
+        """
+        if self._closed:
+            raise LoopClosedError("the store is closed; open it again")
+        if asyncio.get_running_loop() is not self._loop:
+            raise LoopClosedError("the store belongs to another event loop; open one in this loop")
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.append(_Waiting(change, done))
+        if self._flusher is None:
+            self._flusher = self._loop.create_task(self._flush(), name="power_loop.store.writer")
+        return await uncancelled(done)
+
+    async def close(self) -> None:
+        """Commit what waits, then take nothing more."""
+        self._closed = True
+        if self._flusher is not None:
+            await uncancelled(self._flusher)
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                changes = [waiting.change for waiting in batch]
+                outcomes = await uncancelled(self._thread.call(self._carry_out, changes))
+                for waiting, outcome in zip(batch, outcomes, strict=True):
+                    _deliver(waiting.done, outcome)
+        finally:
+            self._flusher = None
+
+    def _carry_out(self, changes: list[Change[Any]]) -> list[Any]:
+        """One outcome a change: its result, or the exception it failed with. Runs on the connection's thread."""
+        try:
+            return self._commit(changes)
+        except sqlite3.Error as error:
+            if len(changes) == 1:
+                return [_caused(typed(self._port.path, error), error)]
+        # The transaction failed as a whole, maybe for one change's sake: let each stand or fall alone.
+        return [outcome for change in changes for outcome in self._carry_out([change])]
+
+    def _commit(self, changes: list[Change[Any]]) -> list[Any]:
+        execute = self._connection.execute
+        self._port.reached("sql.begin")
+        execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [self._one(change) for change in changes]
+            self._port.reached("sql.commit")
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        self.commits += 1
+        self.changes += len(changes)
+        self._port.reached("store.committed")
+        return outcomes
+
+    def _one(self, change: Change[Any]) -> Any:
+        execute = self._connection.execute
+        execute("SAVEPOINT change")
+        try:
+            result = change(self._port)
+        except Exception as error:  # noqa: BLE001 - whatever a change raises is its caller's to hear
+            if not self._connection.in_transaction:
+                raise
+            execute("ROLLBACK TO change")
+            execute("RELEASE change")
+            return _caused(typed(self._port.path, error), error) if isinstance(error, sqlite3.Error) else error
+        execute("RELEASE change")
+        return result
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def _deliver(done: asyncio.Future[Any], outcome: Any) -> None:
+    if done.cancelled():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+        done.exception()  # a caller that went away is no reason for a warning
+    else:
+        done.set_result(outcome)

@@ -1,0 +1,226 @@
+"""What a driver records while it holds a session: one function a fact, all facts of one call in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState
+from power_loop.engine.turns import TurnState
+from power_loop.errors import EpochLostError, SessionNotFoundError, StateError
+from power_loop.store import records
+from power_loop.store.port import Port
+from power_loop.store.transactions import rows
+from power_loop.store.transactions.begin import Claim
+from power_loop.values import CallKey, Micros, Status
+
+ENDS: Final = (f.AnswerReceived, f.TurnParked, f.TurnFailed, f.TurnCancelled)
+
+
+def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
+    """Commit the facts of our turn together.
+
+    Raises:
+        EpochLostError: another process took the session over; nothing is recorded.
+        StateError: a fact does not follow from what is stored; nothing is recorded.
+    """
+    next_seq, more_active = _growth(facts)
+    ended = any(isinstance(fact, ENDS) for fact in facts)
+    ours = db.one(
+        "advance_session",
+        session=claim.key,
+        epoch=claim.epoch,
+        at=at,
+        next_seq=next_seq,
+        more_active=more_active,
+        ended=int(ended),
+    )
+    if ours is None:
+        current = db.one("session_epoch", session=claim.key)
+        if current is None:
+            raise SessionNotFoundError(claim.session)
+        raise EpochLostError(claim.session, claim.epoch, current["epoch"])
+    for fact in facts:
+        RECORD[type(fact)](db, at, claim, fact)
+
+
+def record_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerReceived) -> None:
+    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
+    rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
+    rows.end_turn(
+        db,
+        at,
+        claim.key,
+        claim.turn,
+        (TurnState.ASKING, TurnState.DONE),
+        fact.status,
+        fact.stop_reason,
+        answer_seq=fact.message.seq,
+        rounds=int(fact.status != Status.HIT_ROUND_LIMIT),
+    )
+
+
+def request_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsRequested) -> None:
+    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
+    for call in fact.calls:
+        hashes = (rows.arguments_hash(call.arguments), call.schema_hash)
+        db.run(
+            "insert_call",
+            session=claim.key,
+            seq=call.key.seq,
+            ordinal=call.key.ordinal,
+            turn=claim.turn,
+            id=call.id,
+            name=call.name,
+            arguments=call.arguments,
+            arguments_hash=hashes[0],
+            schema_hash=hashes[1],
+            effect=call.effect,
+            epoch=claim.epoch,
+            at=at,
+            crc=records.call_seal(claim.key, call.key, call.id, call.name, call.arguments, hashes),
+        )
+    rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
+    _move(db, claim, TurnState.ASKING, TurnState.ACTING, rounds=1, tool_calls=len(fact.calls))
+
+
+def drop_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerDropped) -> None:
+    rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
+
+
+def start_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsStarted) -> None:
+    for key in fact.calls:
+        changed = db.run(
+            "start_call", session=claim.key, seq=key.seq, ordinal=key.ordinal, epoch=claim.epoch, at=at
+        )
+        if changed != 1:
+            raise StateError(f"call {key.ordinal} of message {key.seq} cannot start: it is settled")
+
+
+def settle_call(db: Port, at: Micros, claim: Claim, fact: f.CallSettled) -> None:
+    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
+    before = _state_of(db, claim, fact.key)
+    rows.settle(db, at, claim.key, fact.key, (before, fact.state), fact.settled_by, fact.message.seq)
+
+
+def close_round(db: Port, at: Micros, claim: Claim, fact: f.RoundClosed) -> None:
+    if db.all("open_calls", session=claim.key):
+        raise StateError("a round with open calls cannot be closed")
+    _move(db, claim, TurnState.ACTING, TurnState.ASKING)
+
+
+def record_compaction(db: Port, at: Micros, claim: Claim, fact: f.HistoryCompacted) -> None:
+    """Mark exactly the folded rows and put the note in their place."""
+    numbered = db.one("next_compaction", session=claim.key)
+    assert numbered is not None
+    number: int = numbered["number"]
+    for seq in fact.folded:
+        if db.run("fold_message", session=claim.key, seq=seq, compaction=number) != 1:
+            raise StateError(f"message {seq} is not active and cannot be folded")
+    rows.insert_message(db, at, claim.key, claim.turn, fact.note, note_of=number)
+    model = None if fact.model_call is None else fact.model_call.model
+    db.run(
+        "insert_compaction",
+        session=claim.key,
+        number=number,
+        turn=claim.turn,
+        strategy=fact.strategy,
+        first_seq=min(fact.folded),
+        last_seq=max(fact.folded),
+        folded=len(fact.folded),
+        note_seq=fact.note.seq,
+        before_tokens=fact.before_tokens,
+        after_tokens=fact.after_tokens,
+        model=model,
+        at=at,
+        crc=records.compaction_seal(claim.key, number, fact.strategy, model),
+    )
+    if fact.model_call is not None:
+        rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
+
+
+def park_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnParked) -> None:
+    rows.end_turn(
+        db, at, claim.key, claim.turn, (TurnState.ACTING, TurnState.WAITING), fact.status, fact.stop_reason
+    )
+
+
+def fail_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnFailed) -> None:
+    move = (_turn_state(db, claim), TurnState.FAILED)
+    error = (fact.error_code, fact.error)
+    rows.end_turn(db, at, claim.key, claim.turn, move, Status.FAILED, fact.error_code, error=error)
+
+
+def cancel_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnCancelled) -> None:
+    move = (_turn_state(db, claim), TurnState.CANCELLED)
+    rows.end_turn(db, at, claim.key, claim.turn, move, fact.status, fact.stop_reason)
+
+
+Recorder = Callable[[Port, Micros, Claim, Any], None]
+
+RECORD: Final[Mapping[type[f.Fact], Recorder]] = {
+    f.AnswerReceived: record_answer,
+    f.CallsRequested: request_calls,
+    f.AnswerDropped: drop_answer,
+    f.CallsStarted: start_calls,
+    f.CallSettled: settle_call,
+    f.RoundClosed: close_round,
+    f.HistoryCompacted: record_compaction,
+    f.TurnParked: park_turn,
+    f.TurnFailed: fail_turn,
+    f.TurnCancelled: cancel_turn,
+}
+
+
+def _growth(facts: Sequence[f.Fact]) -> tuple[int, int]:
+    """The session's next free sequence number and how many more messages the model sees after these facts.
+
+    An answer reserves the numbers right after it for the results of its calls, so that results stand in call order
+    however they come in.
+    """
+    next_seq = more_active = 0
+    for fact in facts:
+        match fact:
+            case f.CallsRequested():
+                next_seq = max(next_seq, fact.message.seq + len(fact.calls) + 1)
+                more_active += 1
+            case f.AnswerReceived() | f.CallSettled():
+                next_seq = max(next_seq, fact.message.seq + 1)
+                more_active += 1
+            case f.HistoryCompacted():
+                next_seq = max(next_seq, fact.note.seq + 1)
+                more_active += 1 - len(fact.folded)
+            case _:
+                pass
+    return next_seq, more_active
+
+
+def _move(
+    db: Port, claim: Claim, before: TurnState, state: TurnState, *, rounds: int = 0, tool_calls: int = 0
+) -> None:
+    changed = db.run(
+        "move_turn",
+        session=claim.key,
+        turn=claim.turn,
+        from_state=before,
+        state=state,
+        rounds=rounds,
+        tool_calls=tool_calls,
+    )
+    if changed != 1:
+        raise StateError(f"turn {claim.turn} is not {before} any more")
+
+
+def _state_of(db: Port, claim: Claim, key: CallKey) -> CallState:
+    row = db.one("call_state", session=claim.key, seq=key.seq, ordinal=key.ordinal)
+    if row is None:
+        raise StateError(f"there is no call {key.ordinal} of message {key.seq}")
+    return CallState(row["state"])
+
+
+def _turn_state(db: Port, claim: Claim) -> TurnState:
+    row = db.one("turn_by_number", session=claim.key, number=claim.turn)
+    if row is None:
+        raise StateError(f"there is no turn {claim.turn}")
+    return TurnState(row["state"])

@@ -1,0 +1,186 @@
+"""The small writes that several transactions share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from llm_client.messages import ToolMessage, wire
+from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState, SettledBy, check_move
+from power_loop.engine.turns import TurnState
+from power_loop.errors import SessionNotFoundError, StateError
+from power_loop.store import records
+from power_loop.store.port import Port
+from power_loop.values import CallKey, Micros, SessionId, Status
+
+
+def session_row(db: Port, session: SessionId) -> records.SessionRow:
+    """Raises `SessionNotFoundError`."""
+    row = db.one("session_by_id", id=session)
+    if row is None:
+        raise SessionNotFoundError(session)
+    return records.session_of(db, row)
+
+
+def last_turn(db: Port, session: records.SessionRow) -> records.TurnInfo | None:
+    row = db.one("last_turn", session=session.key)
+    if row is None:
+        if session.next_turn > 1:
+            raise records.damaged(db, session.id, "the list of turns")
+        return None
+    turn = records.turn_of(db, session, row)
+    if turn.number != session.next_turn - 1:
+        raise records.damaged(db, session.id, "the list of turns")
+    return turn
+
+
+def open_calls(db: Port, session: records.SessionRow) -> list[records.CallInfo]:
+    calls = [records.call_of(db, session, row) for row in db.all("open_calls", session=session.key)]
+    for call in calls:
+        if not call.state.open:
+            raise records.damaged(db, session.id, f"call {call.id}", call.key.seq)
+    return calls
+
+
+def insert_message(
+    db: Port, at: Micros, key: int, turn: int, message: f.NewMessage, *, note_of: int | None = None
+) -> None:
+    db.run(
+        "insert_message",
+        session=key,
+        seq=message.seq,
+        turn=turn,
+        place=message.seq if message.place is None else message.place,
+        role=message.role,
+        note_of=note_of,
+        pinned=int(message.pinned),
+        body=message.body,
+        provider=message.provider,
+        at=at,
+        crc=records.message_seal(key, message.seq, message.role, message.body, message.provider),
+    )
+
+
+def settle(
+    db: Port,
+    at: Micros,
+    key: int,
+    call: CallKey,
+    move: tuple[CallState, CallState],
+    settled_by: SettledBy,
+    result_seq: int,
+) -> None:
+    """Raises `StateError` if the call is not in the state it is believed in."""
+    before, state = move
+    check_move(before, state)
+    changed = db.run(
+        "settle_call",
+        session=key,
+        seq=call.seq,
+        ordinal=call.ordinal,
+        from_state=before,
+        state=state,
+        settled_by=settled_by,
+        result_seq=result_seq,
+        at=at,
+    )
+    if changed != 1:
+        raise StateError(f"call {call.ordinal} of message {call.seq} is not {before} any more")
+
+
+def answer_call(
+    db: Port,
+    at: Micros,
+    session: records.SessionRow,
+    call: records.CallInfo,
+    content: str,
+    outcome: tuple[CallState, SettledBy],
+) -> None:
+    """Store a result for an open call, at the place its answer reserved for it, and settle it."""
+    state, settled_by = outcome
+    seq = call.key.seq + 1 + call.key.ordinal
+    body = wire(ToolMessage(content=content, tool_call_id=call.id))
+    insert_message(db, at, session.key, call.turn, f.NewMessage(seq=seq, role="tool", body=body))
+    settle(db, at, session.key, call.key, (call.state, state), settled_by, seq)
+
+
+def abort_calls(
+    db: Port, at: Micros, session: records.SessionRow, calls: Iterable[records.CallInfo], reason: str
+) -> list[str]:
+    """Answer each open call with the reason; the ids answered."""
+    ids = []
+    for call in calls:
+        ran = "It was started; it may have happened fully, partly or not at all." if call.attempt else "It did not run."
+        text = f"[aborted: {reason}] {ran}"
+        answer_call(db, at, session, call, text, (CallState.ABORTED, SettledBy.ABORT))
+        ids.append(call.id)
+    return ids
+
+
+def interrupt_turn(db: Port, at: Micros, session: records.SessionRow, turn: records.TurnInfo) -> None:
+    """Write down that a live turn's owner is gone."""
+    end_turn(db, at, session.key, turn.number, (turn.state, TurnState.INTERRUPTED), Status.INTERRUPTED, "owner died")
+
+
+def end_turn(
+    db: Port,
+    at: Micros,
+    key: int,
+    number: int,
+    move: tuple[TurnState, TurnState],
+    status: str,
+    stop_reason: str | None,
+    *,
+    error: tuple[str, str] | None = None,
+    answer_seq: int | None = None,
+    rounds: int = 0,
+) -> None:
+    """Raises `StateError` if the turn is not where it is believed to be."""
+    before, state = move
+    error_code, text = error or (None, None)
+    changed = db.run(
+        "end_turn",
+        session=key,
+        turn=number,
+        from_state=before,
+        state=state,
+        status=status,
+        stop_reason=stop_reason,
+        error_code=error_code,
+        error=text,
+        answer_seq=answer_seq,
+        rounds=rounds,
+        at=at,
+        end_crc=records.end_seal(status, stop_reason, error_code, text),
+    )
+    if changed != 1:
+        raise StateError(f"turn {number} is not {before} any more")
+
+
+def insert_usage(db: Port, at: Micros, key: int, turn: int, call: f.ModelCall) -> None:
+    usage = call.usage
+    tokens = (
+        (None, None, None, None)
+        if usage is None
+        else (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
+    )
+    db.run(
+        "insert_usage",
+        session=key,
+        turn=turn,
+        purpose=call.purpose,
+        model=call.model,
+        prompt_tokens=tokens[0],
+        completion_tokens=tokens[1],
+        cached_tokens=tokens[2],
+        reasoning_tokens=tokens[3],
+        cost=call.cost,
+        milliseconds=call.milliseconds,
+        at=at,
+        crc=records.usage_seal(key, turn, call.purpose, call.model, tokens),
+    )
+
+
+def arguments_hash(arguments: str) -> str:
+    return hashlib.blake2b(arguments.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,121 @@
+"""What is done to open calls from outside a turn: aborted, resolved by a person, or their death written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from power_loop.engine.calls import CallState, SettledBy
+from power_loop.engine.turns import TurnState
+from power_loop.errors import CallNotFoundError, CallSettledError
+from power_loop.store import records
+from power_loop.store.port import Port
+from power_loop.store.transactions import rows
+from power_loop.store.transactions.begin import Owner, undriven
+from power_loop.store.transactions.manage import family
+from power_loop.values import Micros, SessionId, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """A person's word about a call in doubt: it did or did not happen with this result; or do this with it."""
+
+    content: str | None = None
+    failed: bool = False
+    decision: str | None = None
+    """`retry` or `report`, taken up by the next resume; None: `content` is the result."""
+
+
+def abort_pending(db: Port, at: Micros, owner: Owner, session_id: SessionId, reason: str) -> list[str]:
+    """Answer every open call once with the reason; the ids answered. Nothing waits or is live afterwards.
+
+    Raises:
+        SessionBusyError: somebody alive drives the session; nothing is changed.
+    """
+    return _give_up(db, at, undriven(db, owner, rows.session_row(db, session_id)), reason)
+
+
+def close_session(db: Port, at: Micros, owner: Owner, session_id: SessionId, cascade: bool) -> list[str]:
+    """Close a session, and with `cascade` its descendants, for good; the ids closed. Open calls are aborted."""
+    session = rows.session_row(db, session_id)
+    members = family(db, session) if cascade else [session]
+    for member in members:
+        _give_up(db, at, undriven(db, owner, member), "the session was closed")
+        db.run("close_session", session=member.key, at=at)
+    return [member.id for member in members]
+
+
+def resolve_call(
+    db: Port, at: Micros, owner: Owner, session_id: SessionId, call_id: str, said: Resolution
+) -> None:
+    """Record a person's word about a call in doubt.
+
+    Raises:
+        SessionBusyError: somebody alive drives the session.
+        CallNotFoundError: no such call.
+        CallSettledError: it is settled, or never ran.
+    """
+    session = undriven(db, owner, rows.session_row(db, session_id))
+    row = db.one("call_by_id", session=session.key, id=call_id)
+    if row is None:
+        raise CallNotFoundError(session.id, call_id, [call.id for call in rows.open_calls(db, session)])
+    call = records.call_of(db, session, row)
+    if call.state is not CallState.STARTED:
+        way_out = (
+            "nothing is left to resolve"
+            if not call.state.open
+            else "it never ran: resume the session to run it, or abort it"
+        )
+        raise CallSettledError(session.id, call_id, str(call.state), way_out)
+    _interrupt(db, at, session)
+    answered = said.decision is None
+    if answered:
+        state = CallState.FAILED if said.failed else CallState.SUCCEEDED
+        rows.answer_call(db, at, session, call, said.content or "", (state, SettledBy.PERSON))
+    else:
+        db.run(
+            "decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=said.decision
+        )
+    db.run("change_session", session=session.key, more_seq=0, more_active=int(answered), at=at)
+
+
+def interrupt_session(db: Port, at: Micros, owner: Owner, session_id: SessionId) -> records.TurnInfo | None:
+    """Write down that the owner of a live turn died; the turn, or None if there is none such (any more).
+
+    Of several processes that try, exactly one gets the turn.
+    """
+    session = rows.session_row(db, session_id)
+    if session.owner is None or owner.drives(session.key, session.owner):
+        return None
+    turn = _interrupt(db, at, session)
+    db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at)
+    return turn
+
+
+def _interrupt(db: Port, at: Micros, session: records.SessionRow) -> records.TurnInfo | None:
+    turn = rows.last_turn(db, session)
+    if turn is None or not turn.state.live:
+        return None
+    rows.interrupt_turn(db, at, session, turn)
+    return turn
+
+
+def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> list[str]:
+    calls = rows.open_calls(db, session)
+    turn = rows.last_turn(db, session)
+    if turn is not None and turn.state.live:
+        # Its owner is dead. It ends as given up, by the hand that does so.
+        move = (turn.state, TurnState.CANCELLED)
+        rows.end_turn(db, at, session.key, turn.number, move, Status.CANCELLED, reason)
+    elif turn is not None and calls:
+        db.run(
+            "give_up_turn",
+            session=session.key,
+            turn=turn.number,
+            stop_reason=reason,
+            end_crc=records.end_seal(Status.CANCELLED, reason, None, None),
+        )
+    elif not calls:
+        return []
+    ids = rows.abort_calls(db, at, session, calls, reason)
+    db.run("change_session", session=session.key, more_seq=0, more_active=len(ids), at=at)
+    return ids

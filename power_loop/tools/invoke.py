@@ -1,0 +1,116 @@
+"""Running one call, exactly once: async functions on the loop, sync ones in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from power_loop.tools.arguments import Arguments
+from power_loop.tools.context import ToolContext
+from power_loop.tools.doubt import Done, NotDone, Reconciled, Unknown
+from power_loop.tools.tool import Tool
+
+
+async def invoke(tool: Tool, arguments: Arguments, context: ToolContext) -> Any:
+    """Enter the tool's function once and return what it returns, unchanged.
+
+    A sync function runs in a daemon thread of its own, under a copy of the caller's context variables; what it returns
+    is awaited on the loop if it can be. No time limit here. If this is cancelled, `context.cancelled` turns true; an
+    async function is cancelled with it and has its clean-up time, a thread is left behind at once, its outcome dropped.
+
+    Raises:
+        Exception: whatever the function raised. What would end more than the call (`SystemExit`, a cancellation from
+            within) comes as a `RuntimeError` that has it as its cause.
+    """
+    return await _entered(lambda: tool.call(arguments, context), tool.is_async, tool.name, context)
+
+
+async def ask_reconcile(tool: Tool, arguments: Arguments, context: ToolContext) -> Reconciled:
+    """What the tool's `reconcile` function says of a call of unknown outcome; run as `invoke` runs a tool.
+
+    `context` is the one of the lost run: its attempt and idempotency key. `Unknown` stands for everything that is no
+    answer: no such function, an exception, another type. Only cancellation leaves it.
+    """
+    reconcile = tool.reconcile
+    if reconcile is None:
+        return Unknown(f"{tool.name} has no reconcile function")
+    is_async = inspect.iscoroutinefunction(reconcile)
+    try:
+        said: object = await _entered(lambda: reconcile(context, dict(arguments.values)), is_async, tool.name, context)
+    except Exception as error:  # noqa: BLE001 - code of the app's
+        return Unknown(f"the reconcile function of {tool.name} raised {type(error).__name__}: {error}")
+    if isinstance(said, Done | NotDone | Unknown):
+        return said
+    return Unknown(
+        f"the reconcile function of {tool.name} returned a {type(said).__name__}, not Done, NotDone or Unknown"
+    )
+
+
+async def _entered(call: Callable[[], Any], is_async: bool, name: str, context: ToolContext) -> Any:
+    try:
+        if is_async:
+            return await call()
+        result = await _in_thread(call, name)
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as cancelled:
+        if _is_ours():
+            context.cancel.set()
+            raise
+        raise RuntimeError(f"{name} was cancelled from within") from cancelled
+    except SystemExit as left:
+        raise RuntimeError(f"{name} tried to end the process (SystemExit: {left})") from left
+
+
+def _is_ours() -> bool:
+    """Whether somebody cancelled this task. Else the function awaited something that was cancelled: its failure."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: BaseException
+
+
+async def _in_thread(call: Callable[[], Any], name: str) -> Any:
+    """The call's result, from a daemon thread started for it.
+
+    A thread of our own, because the workers of asyncio and anyio are no daemons: one tool that never returns would keep
+    the interpreter from exiting, and enough of them would use up the pool. Starting one costs some 50 us.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[_Returned | _Raised] = loop.create_future()
+
+    def deliver(outcome: _Returned | _Raised) -> None:
+        if not arrived.done():
+            arrived.set_result(outcome)
+        elif isinstance(outcome, _Returned) and inspect.iscoroutine(outcome.value):
+            outcome.value.close()
+
+    def work() -> None:
+        try:
+            outcome: _Returned | _Raised = _Returned(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
+            outcome = _Raised(error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(deliver, outcome)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name=f"tool {name}", daemon=True).start()
+    match await arrived:
+        case _Returned(value):
+            return value
+        case _Raised(error) if isinstance(error, Exception):
+            raise error
+        case _Raised(error):
+            raise RuntimeError(f"{name} raised {type(error).__name__}: {error}") from error
