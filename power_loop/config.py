@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from power_loop.engine.limits import Limits
 from power_loop.errors import ConfigError
 from power_loop.values import InDoubt, cleaned
 
@@ -21,7 +20,8 @@ class AgentLoopConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     system_prompt: str | None = None
-    """Becomes the first message of every session made without one of its own; a session keeps the one it was made with."""
+    """Becomes the first message of every session made without one of its own; a session keeps the one it was made with.
+    """
     max_rounds: int = Field(default=24, ge=1)
     """Answers with tools a turn may use; then one more without tools ends it."""
     context_window: int = Field(default=128_000, ge=256)
@@ -74,6 +74,3 @@ class AgentLoopConfig(BaseModel):
     def fold_at(self) -> int:
         """Tokens in the context at which history is folded."""
         return round(self.compact_at * (self.context_window - (self.max_reply_tokens or 0)))
-
-    def limits(self, in_doubt: InDoubt | None = None) -> Limits:
-        return Limits(max_rounds=self.max_rounds, fold_at=self.fold_at, in_doubt=in_doubt or self.in_doubt)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from llm_client.errors import (
     ContextOverflowError,
@@ -25,9 +25,6 @@ from llm_client.errors import (
     PowerLoopError,
     StreamCutError,
 )
-
-if TYPE_CHECKING:
-    from power_loop.engine.calls import OpenCall
 
 __all__ = [
     "CallNotFoundError",
@@ -136,7 +133,8 @@ class SessionNotFoundError(SessionError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
-            session_id, f"no session {session_id!r} here; list_sessions() shows what there is, create_session() makes one"
+            session_id,
+            f"no session {session_id!r} here; list_sessions() shows what there is, create_session() makes one",
         )
 
 
@@ -147,7 +145,9 @@ class SessionAmbiguousError(SessionError):
 
     def __init__(self, prefix: str, matches: Sequence[str]) -> None:
         self.matches = tuple(matches)
-        super().__init__(prefix, f"{prefix!r} begins {len(matches)} or more ids ({', '.join(matches[:3])}); give more of it")
+        super().__init__(
+            prefix, f"{prefix!r} begins {len(matches)} or more ids ({', '.join(matches[:3])}); give more of it"
+        )
 
 
 class SessionExistsError(SessionError):
@@ -162,7 +162,8 @@ class SessionArchivedError(SessionError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
-            session_id, f"session {session_id!r} is archived; archive_session({session_id!r}, archived=False) brings it back"
+            session_id,
+            f"session {session_id!r} is archived; archive_session({session_id!r}, archived=False) brings it back",
         )
 
 
@@ -170,7 +171,24 @@ class SessionClosedError(SessionError):
     code = "session.closed"
 
     def __init__(self, session_id: str) -> None:
-        super().__init__(session_id, f"session {session_id!r} was closed for good; it can be read; start a new one to go on")
+        super().__init__(
+            session_id, f"session {session_id!r} was closed for good; it can be read; start a new one to go on"
+        )
+
+
+class PendingCall(Protocol):
+    """What an error needs of an open call; `OpenCall` is one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def arguments(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def since(self) -> datetime: ...
 
 
 class SessionPendingError(SessionError):
@@ -181,7 +199,7 @@ class SessionPendingError(SessionError):
 
     code = "session.pending"
 
-    def __init__(self, session_id: str, calls: Sequence[OpenCall]) -> None:
+    def __init__(self, session_id: str, calls: Sequence[PendingCall]) -> None:
         self.calls = tuple(calls)
         self.ways_out = (
             f"resume({session_id!r}) to go on",
@@ -205,7 +223,8 @@ class SessionBusyError(SessionError):
         when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
         super().__init__(
             session_id,
-            f"session {session_id!r} is driven by {owner}{when}; wait for it, or stop it with request_stop({session_id!r})",
+            f"session {session_id!r} is driven by {owner}{when}; "
+            f"wait for it, or stop it with request_stop({session_id!r})",
         )
 
 
@@ -218,8 +237,8 @@ class EpochLostError(SessionError):
         self.ours, self.current = ours, current
         super().__init__(
             session_id,
-            f"session {session_id!r} was taken over (our epoch {ours}, now {current}); this turn's late writes are refused; "
-            "read the session again to see where it stands",
+            f"session {session_id!r} was taken over (our epoch {ours}, now {current}); "
+            "this turn's late writes are refused; read the session again to see where it stands",
         )
 
 

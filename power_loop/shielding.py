@@ -12,8 +12,8 @@ T = TypeVar("T")
 async def uncancelled(work: Awaitable[T]) -> T:
     """The result of `work`, waited for even if the caller is cancelled meanwhile; the cancellation follows it.
 
-    `work` itself is never cancelled. When a cancellation came in between, the caller's task is cancelled again as soon as
-    `work` is done, so that its next await raises: nothing is swallowed, and the result is not lost.
+    `work` itself is never cancelled. When a cancellation came in between, the caller's task is cancelled again as soon
+    as `work` is done, so that its next await raises: nothing is swallowed, and the result is not lost.
     """
     future = asyncio.ensure_future(work)
     came: asyncio.CancelledError | None = None
@@ -24,7 +24,7 @@ async def uncancelled(work: Awaitable[T]) -> T:
             if future.cancelled():
                 raise
             came = error
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - it leaves through `future.result()`
             break
     if came is not None:
         task = asyncio.current_task()

@@ -139,7 +139,7 @@ def storable(what: str, text: str) -> str:
 
 
 def cleaned(text: str) -> str:
-    """The text with lone surrogates replaced by U+FFFD: for what models and tools say, which nobody can be asked about."""
+    """The text with lone surrogates replaced by U+FFFD: for what models and tools say, whom nobody can ask again."""
     try:
         text.encode()
     except UnicodeEncodeError:

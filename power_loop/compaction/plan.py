@@ -24,8 +24,8 @@ class Plan:
 def plan(view: View, *, request: int, keep_tokens: int) -> Plan | None:
     """Fold all but the latest messages, or None where that would gain nothing.
 
-    Kept: the system prompt, pinned messages, the message with sequence number `request`, and the newest units (an answer
-    with its results is one) of up to `keep_tokens`, at least one. An older note is folded into the new one.
+    Kept: the system prompt, pinned messages, the message with sequence number `request`, and the newest units (an
+    answer with its results is one) of up to `keep_tokens`, at least one. An older note is folded into the new one.
     """
     units = list(view.units())
     kept_tokens = 0

@@ -1,12 +1,12 @@
 """What becomes of one open call: the rule that keeps unsafe things from running twice and anything from being skipped.
 
-    requested                    -> Run        it never ran
-    started, read or idempotent  -> Run        again, under the same idempotency key
-    started, once                -> Reconcile  if its tool can say what happened
-                                 -> Run        if the policy or a person says retry
-                                 -> Ask        if the policy says a person decides
-                                 -> Report     else: the model is told that the outcome is unknown
-    started, tool gone           -> Report     nobody here can repeat or reconcile it
+requested                    -> Run        it never ran
+started, read or idempotent  -> Run        again, under the same idempotency key
+started, once                -> Reconcile  if its tool can say what happened
+                             -> Run        if the policy or a person says retry
+                             -> Ask        if the policy says a person decides
+                             -> Report     else: the model is told that the outcome is unknown
+started, tool gone           -> Report     nobody here can repeat or reconcile it
 """
 
 from __future__ import annotations

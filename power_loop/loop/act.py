@@ -65,11 +65,7 @@ async def act(turn: Turn, batch: Sequence[tuple[CallView, Verdict]]) -> None:
         elif _is_open(turn, call) and (passed := await _gated(turn, call)):
             ready.append(passed)
     if ready:
-        await turn.record(
-            f.CallsStarted(
-                **turn.stamp, calls=tuple(item.call.key for item in ready)
-            )
-        )
+        await turn.record(f.CallsStarted(**turn.stamp, calls=tuple(item.call.key for item in ready)))
         turn.gear.world.reached("loop.calls_started")
         await _run(turn, ready)
 
@@ -131,8 +127,8 @@ async def _report_or_leave(turn: Turn, call: CallView, verdict: Verdict) -> None
         turn.cannot_reconcile(call.key)
         return
     text = (
-        f"[outcome unknown] The process died while {call.name} was running. The call may have happened fully, partly or "
-        "not at all. Check what happened before you repeat it."
+        f"[outcome unknown] The process died while {call.name} was running. The call may have happened fully, "
+        "partly or not at all. Check what happened before you repeat it."
     )
     await _settle(turn, call, _Outcome(CallState.REPORTED, text), SettledBy.REPORT)
 
@@ -175,9 +171,7 @@ async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, 
     ]
     last = len(turn.snapshot.calls) == 1
     if last:
-        facts.append(
-            f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds)
-        )
+        facts.append(f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds))
     await turn.record(*facts, hold=hold and not last)
 
 
@@ -203,5 +197,3 @@ def _context(turn: Turn, call: CallView, attempt: int) -> ToolContext:
 def _described(error: BaseException) -> str:
     text = cleaned(f"{type(error).__name__}: {error}")
     return text if len(text) <= MAX_ERROR_CHARS else f"{text[:MAX_ERROR_CHARS]} [...]"
-
-

@@ -113,7 +113,7 @@ async def _answer(turn: Turn, request: ChatRequest) -> tuple[Answer, int]:
 async def _streamed(turn: Turn, request: ChatRequest) -> Answer:
     llm = turn.gear.llm
     assert llm is not None
-    stream = cast(AsyncGenerator[StreamEvent, None], llm.stream(request))
+    stream = cast("AsyncGenerator[StreamEvent, None]", llm.stream(request))
     async with aclosing(stream):
         async for event in stream:
             if isinstance(event, Answer):

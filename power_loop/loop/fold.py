@@ -18,8 +18,8 @@ STRATEGY = "summary"
 async def fold(turn: Turn) -> None:
     """Fold the older history into a note by the model, or leave everything as it is.
 
-    The note is asked for outside any transaction; marking the folded messages and storing the note is one commit. If the
-    process dies before it, nothing has changed. There is no second try until the provider has counted again.
+    The note is asked for outside any transaction; marking the folded messages and storing the note is one commit. If
+    the process dies before it, nothing has changed. There is no second try until the provider has counted again.
 
     Raises:
         Stopped: somebody stopped the turn; nothing is folded.
@@ -30,9 +30,7 @@ async def fold(turn: Turn) -> None:
         failure = await _fold(turn, planned)
     if failure is not None:
         turn.snapshot = replace(turn.snapshot, may_fold=False)
-        turn.publish(
-            f.CompactionFailed(**turn.stamp, strategy=STRATEGY, reason=failure)
-        )
+        turn.publish(f.CompactionFailed(**turn.stamp, strategy=STRATEGY, reason=failure))
 
 
 async def _fold(turn: Turn, planned: Plan) -> str | None:

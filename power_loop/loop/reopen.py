@@ -131,4 +131,3 @@ def _entry(message: StoredMessage, *, replay: bool) -> Entry:
         pinned=message.pinned,
         note=message.note,
     )
-

@@ -48,8 +48,8 @@ class Ending:
 class Turn:
     """The driver's hold on a turn.
 
-    `record` is the only way anything changes: facts move the snapshot (or raise), reach the sink, and only then the view
-    and whoever listens.
+    `record` is the only way anything changes: facts move the snapshot (or raise), reach the sink, and only then the
+    view and whoever listens.
     """
 
     def __init__(

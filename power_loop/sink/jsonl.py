@@ -16,9 +16,9 @@ from power_loop.shielding import uncancelled
 class JsonlSink:
     """Appends one line a fact: `{"fact": "CallSettled", "session": ..., "turn": ..., ...}`.
 
-    A write is one `write` call of whole lines to a file opened for appending, so lines of several processes do not mix. A
-    process that dies leaves whole lines; they are not flushed to the disk one by one: the store is what promises that.
-    The file is made with mode 0600.
+    A write is one `write` call of whole lines to a file opened for appending, so lines of several processes do not mix.
+    A process that dies leaves whole lines; they are not flushed to the disk one by one: the store is what promises
+    that. The file is made with mode 0600.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

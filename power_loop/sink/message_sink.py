@@ -12,8 +12,8 @@ class MessageSink(Protocol):
     async def record(self, facts: Sequence[Fact]) -> None:
         """Take in facts that belong together, all or none, in order.
 
-        When this returns, whatever the sink promises of them holds. Facts of one session come in order; several sessions
-        may record at once.
+        When this returns, whatever the sink promises of them holds. Facts of one session come in order; several
+        sessions may record at once.
         """
         ...
 

@@ -28,4 +28,4 @@ class StoreSink:
 
     async def aclose(self) -> None:
         """The store belongs to whoever opened it."""
-        return None
+        return

@@ -14,8 +14,8 @@ LOG = logging.getLogger("power_loop.sink")
 class TeeSink:
     """Facts go to `first`, and once it has them to each of `others`.
 
-    What `first` raises leaves `record`, and the others never hear of those facts. One of the others that raises is logged
-    and hears no more: it can neither change history nor make a tool run twice.
+    What `first` raises leaves `record`, and the others never hear of those facts. One of the others that raises is
+    logged and hears no more: it can neither change history nor make a tool run twice.
     """
 
     def __init__(self, first: MessageSink, *others: MessageSink) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from power_loop.config import AgentLoopConfig
+from power_loop.engine.limits import Limits
 from power_loop.engine.turns import SessionState, TurnState
 from power_loop.errors import PowerLoopError, SessionBusyError, SessionPendingError
 from power_loop.stateful_loop.gates import Gates
@@ -119,13 +120,15 @@ class Conductor:
 
     async def _until_free(self, session: SessionId) -> None:
         """Wait while another process drives a session: by reading only, so that nobody's commit has to wait for us."""
-        while (await self.store.session_info(session)).state is SessionState.RUNNING:
+        while (await self.store.session_info(session)).state is SessionState.RUNNING:  # noqa: ASYNC110 - another process
             await asyncio.sleep(BUSY_POLL)
 
     async def _finish(self, begun: Begun | Known, manner: Manner, *, idle: str | None = None) -> StatefulResult:
         if isinstance(begun, Known):
             return await self.runner.known(begun, stop_reason=idle)
-        return await self.runner.run(begun, self._config.limits(manner.in_doubt), manner.stop_event, manner.listener)
+        return await self.runner.run(
+            begun, Limits.of(self._config, manner.in_doubt), manner.stop_event, manner.listener
+        )
 
     @asynccontextmanager
     async def _entered(self, session: SessionId, manner: Manner) -> AsyncIterator[None]:

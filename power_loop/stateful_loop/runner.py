@@ -104,9 +104,7 @@ class Runner:
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)
 
-    async def _drive(
-        self, begun: Begun, limits: Limits, stop: StopSignal, listener: Listener | None
-    ) -> StatefulResult:
+    async def _drive(self, begun: Begun, limits: Limits, stop: StopSignal, listener: Listener | None) -> StatefulResult:
         claim = begun.claim
         sink = TeeSink(StoreSink(self._store, claim), *self._sinks)
         try:

@@ -30,8 +30,8 @@ __all__ = [
 class SessionStore(Protocol):
     """Where sessions live.
 
-    Every method raises only `PowerLoopError`s and, where it raises, has changed nothing. A cancelled caller of a writing
-    method is held until the outcome is known.
+    Every method raises only `PowerLoopError`s and, where it raises, has changed nothing. A cancelled caller of a
+    writing method is held until the outcome is known.
     """
 
     @property

@@ -25,9 +25,10 @@ async def open_store(
 ) -> SessionStore:
     """Open the store at a path, making, checking or upgrading the file first.
 
-    `create`: None makes the file where there is none; True also begins anew in a file of 0 bytes; False wants a database
-    that is there. `synchronous="NORMAL"` trades the promise about power cuts for speed: what was acknowledged in the last
-    moments may be gone, nothing is torn. `busy_timeout` is how many seconds a commit waits for another program's lock.
+    `create`: None makes the file where there is none; True also begins anew in a file of 0 bytes; False wants a
+    database that is there. `synchronous="NORMAL"` trades the promise about power cuts for speed: what was acknowledged
+    in the last moments may be gone, nothing is torn. `busy_timeout` is how many seconds a commit waits for another
+    program's lock.
 
     Raises:
         StoreError: of the kind that fits, naming the path and the way out; nothing was written or replaced.

@@ -1,4 +1,4 @@
-"""A connection as transactions and reads see it: named statements in, rows out. They cannot await, so they cannot be torn."""
+"""A connection as transactions and reads see it: named statements in, rows out; no await, so nothing is torn."""
 
 from __future__ import annotations
 

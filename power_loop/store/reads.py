@@ -17,6 +17,7 @@ from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Drives
 from power_loop.values import SessionId, to_micros
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """Which sessions to list, newest change first."""

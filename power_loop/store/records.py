@@ -234,7 +234,9 @@ def compaction_seal(session: int, number: int, strategy: str, model: str | None)
 
 
 def session_of(db: Port, row: Row) -> SessionRow:
-    _check(db, row["crc"] == session_seal(row["id"], row["model"], row["metadata"], row["created_at"]), row["id"], "row")
+    _check(
+        db, row["crc"] == session_seal(row["id"], row["model"], row["metadata"], row["created_at"]), row["id"], "row"
+    )
     return SessionRow(
         key=row["key"],
         id=SessionId(row["id"]),
@@ -284,8 +286,7 @@ def turn_of(db: Port, session: SessionRow, row: Row) -> TurnInfo:
     state = _member(db, TurnState, row["state"], session.id, thing)
     ended = row["ended_at"] is not None
     sound = state.live != ended and (
-        not ended
-        or row["end_crc"] == end_seal(row["status"], row["stop_reason"], row["error_code"], row["error"])
+        not ended or row["end_crc"] == end_seal(row["status"], row["stop_reason"], row["error_code"], row["error"])
     )
     _check(db, sound, session.id, thing)
     return TurnInfo(

@@ -1,8 +1,8 @@
 """The provider's rules for a history, as code: every call answered exactly once, directly after its message.
 
-    answer with calls  -> one tool result for each of its calls, in any order, and nothing else in between
-    tool result        -> only there
-    call ids           -> distinct within one answer
+answer with calls  -> one tool result for each of its calls, in any order, and nothing else in between
+tool result        -> only there
+call ids           -> distinct within one answer
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ def violations(history: Iterable[Message]) -> list[str]:
         if isinstance(message, AssistantMessage):
             for call in message.tool_calls:
                 if not call.id or call.id in awaited:
-                    found.append(f"message {index} has two calls {call.id!r}" if call.id else f"message {index} has a call without id")
+                    found.append(
+                        f"message {index} has two calls {call.id!r}"
+                        if call.id
+                        else f"message {index} has a call without id"
+                    )
                 awaited[call.id] = index
     found.extend(f"call {call_id} of message {asked} has no result" for call_id, asked in awaited.items())
     return found

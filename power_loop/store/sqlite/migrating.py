@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import power_loop
 from power_loop.errors import StoreSchemaError
 from power_loop.values import World
 
@@ -35,7 +34,7 @@ class Migration:
 
 def folder(dialect: str) -> Path:
     """Where the migrations are: inside the wheel, or beside the package in a checkout."""
-    package = Path(power_loop.__file__).parent
+    package = Path(__file__).parents[2]
     installed = package / "migrations" / dialect
     return installed if installed.is_dir() else package.parent / "migrations" / dialect
 

@@ -20,6 +20,7 @@ from power_loop.values import World
 
 Synchronous = Literal["FULL", "NORMAL"]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """How to open. `create`: None makes a missing file, True takes an empty one too, False wants one that is there."""
@@ -53,7 +54,9 @@ def open_writer(how: Opening) -> sqlite3.Connection:
                 raise sqlite3_read_only()
             migrating.upgrade(connection, how.path, migrations, how.world)
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = NORMAL" if how.synchronous == "NORMAL" else "PRAGMA synchronous = FULL")
+            connection.execute(
+                "PRAGMA synchronous = NORMAL" if how.synchronous == "NORMAL" else "PRAGMA synchronous = FULL"
+            )
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise StoreOpenError(
@@ -94,7 +97,9 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if not text or text == ":memory:" or text.startswith("file:") or "\x00" in text:
         raise StoreOpenError(
-            repr(text), "this names no file on disk", "give a plain path, such as agent.db; a session must outlive its process"
+            repr(text),
+            "this names no file on disk",
+            "give a plain path, such as agent.db; a session must outlive its process",
         )
     return Path(text).absolute()
 

@@ -1,7 +1,7 @@
 """Who lives: a lock file an owner, beside the database, held for as long as its process does.
 
-The kernel drops the lock at death, whatever killed the process, and keeps it while the process is merely stopped. The lock
-is never on the database file: closing any descriptor of that would drop SQLite's own locks.
+The kernel drops the lock at death, whatever killed the process, and keeps it while the process is merely stopped. The
+lock is never on the database file: closing any descriptor of that would drop SQLite's own locks.
 
 An owner's name is `host:pid:token:check`; the check tells a damaged name from a dead owner's.
 """

@@ -28,9 +28,7 @@ T = TypeVar("T")
 class SqliteStore:
     """Made by `open_store`. Bound to the event loop it was opened in."""
 
-    def __init__(
-        self, how: Opening, owners: Owners, writer: Writer | None, threads: Sequence[SqliteThread]
-    ) -> None:
+    def __init__(self, how: Opening, owners: Owners, writer: Writer | None, threads: Sequence[SqliteThread]) -> None:
         self._how = how
         self._world = how.world
         self._owners = owners

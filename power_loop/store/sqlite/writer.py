@@ -112,7 +112,7 @@ class Writer:
         execute("SAVEPOINT change")
         try:
             result = change(self._port)
-        except Exception as error:  # noqa: BLE001 - whatever a change raises is its caller's to hear
+        except Exception as error:
             if not self._connection.in_transaction:
                 raise
             execute("ROLLBACK TO change")

@@ -22,7 +22,6 @@ from power_loop.store.transactions import rows
 from power_loop.store.transactions.manage import NewSession, create_session
 from power_loop.values import Micros, SessionId
 
-
 Drives = Callable[[int, str | None], bool]
 
 
@@ -129,7 +128,7 @@ def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Kno
         tool_calls=0,
         calls=(),
         model=session.model,
-        )
+    )
 
 
 def resume_turn(
@@ -143,8 +142,8 @@ def resume_turn(
 ) -> Begun | Known:
     """Claim a session to go on from its last turn; `Known` if that was answered and nothing is open.
 
-    `decisions` maps ids of calls in doubt to `retry`, `report` or `abort`. With `only_orphan` it is `Known` as well unless
-    the owner of a live turn died: of several processes that recover, one gets each.
+    `decisions` maps ids of calls in doubt to `retry`, `report` or `abort`. With `only_orphan` it is `Known` as well
+    unless the owner of a live turn died: of several processes that recover, one gets each.
 
     Raises:
         SessionNotFoundError, SessionArchivedError, SessionClosedError, SessionBusyError: as `begin_turn`.
@@ -166,9 +165,7 @@ def resume_turn(
         if decision == "abort":
             aborted.append(_abort_one(db, at, session, calls.pop(call_id), "given up by decision"))
         else:
-            db.run(
-                "decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=decision
-            )
+            db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=decision)
     if aborted:
         db.run("add_input", session=session.key, more_seq=0, more_active=len(aborted))
     claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at)
@@ -190,7 +187,7 @@ def resume_turn(
         tool_calls=spent["tool_calls"],
         calls=tuple(rows.open_calls(db, session)),
         model=session.model,
-        )
+    )
 
 
 def undriven(db: Port, owner: Owner, session: records.SessionRow) -> records.SessionRow:
@@ -229,9 +226,7 @@ def _interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> None:
         rows.interrupt_turn(db, at, session, last)
 
 
-def _abort_one(
-    db: Port, at: Micros, session: records.SessionRow, call: records.CallInfo, reason: str
-) -> f.NewMessage:
+def _abort_one(db: Port, at: Micros, session: records.SessionRow, call: records.CallInfo, reason: str) -> f.NewMessage:
     rows.abort_calls(db, at, session, [call], reason)
     row = db.one("message_by_seq", session=session.key, seq=call.key.seq + 1 + call.key.ordinal)
     assert row is not None
@@ -270,4 +265,3 @@ def _check_decision(
         raise CallSettledError(
             session.id, call_id, "requested", "it never ran, so it will run when the session is resumed; or abort it"
         )
-

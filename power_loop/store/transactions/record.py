@@ -91,9 +91,7 @@ def drop_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerDropped) -> No
 
 def start_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsStarted) -> None:
     for key in fact.calls:
-        changed = db.run(
-            "start_call", session=claim.key, seq=key.seq, ordinal=key.ordinal, epoch=claim.epoch, at=at
-        )
+        changed = db.run("start_call", session=claim.key, seq=key.seq, ordinal=key.ordinal, epoch=claim.epoch, at=at)
         if changed != 1:
             raise StateError(f"call {key.ordinal} of message {key.seq} cannot start: it is settled")
 
@@ -141,9 +139,7 @@ def record_compaction(db: Port, at: Micros, claim: Claim, fact: f.HistoryCompact
 
 
 def park_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnParked) -> None:
-    rows.end_turn(
-        db, at, claim.key, claim.turn, (TurnState.ACTING, TurnState.WAITING), fact.status, fact.stop_reason
-    )
+    rows.end_turn(db, at, claim.key, claim.turn, (TurnState.ACTING, TurnState.WAITING), fact.status, fact.stop_reason)
 
 
 def fail_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnFailed) -> None:
@@ -196,9 +192,7 @@ def _growth(facts: Sequence[f.Fact]) -> tuple[int, int]:
     return next_seq, more_active
 
 
-def _move(
-    db: Port, claim: Claim, before: TurnState, state: TurnState, *, rounds: int = 0, tool_calls: int = 0
-) -> None:
+def _move(db: Port, claim: Claim, before: TurnState, state: TurnState, *, rounds: int = 0, tool_calls: int = 0) -> None:
     changed = db.run(
         "move_turn",
         session=claim.key,

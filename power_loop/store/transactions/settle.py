@@ -44,9 +44,7 @@ def close_session(db: Port, at: Micros, owner: Owner, session_id: SessionId, cas
     return [member.id for member in members]
 
 
-def resolve_call(
-    db: Port, at: Micros, owner: Owner, session_id: SessionId, call_id: str, said: Resolution
-) -> None:
+def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call_id: str, said: Resolution) -> None:
     """Record a person's word about a call in doubt.
 
     Raises:
@@ -72,9 +70,7 @@ def resolve_call(
         state = CallState.FAILED if said.failed else CallState.SUCCEEDED
         rows.answer_call(db, at, session, call, said.content or "", (state, SettledBy.PERSON))
     else:
-        db.run(
-            "decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=said.decision
-        )
+        db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=said.decision)
     db.run("change_session", session=session.key, more_seq=0, more_active=int(answered), at=at)
 
 

@@ -1,0 +1,278 @@
+"""All that can be done with sessions without a model: made, looked at, given up, resolved, archived, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from llm_client.service import LLMService
+from power_loop.config import AgentLoopConfig
+from power_loop.engine.calls import OpenCall
+from power_loop.errors import ConfigError, InputInvalidError, LoopClosedError, NotConfiguredError, PowerLoopError
+from power_loop.loop.turn import Gear
+from power_loop.shielding import uncancelled
+from power_loop.sink import MessageSink
+from power_loop.stateful_loop import inputs
+from power_loop.stateful_loop.conductor import Conductor
+from power_loop.stateful_loop.results import SessionUsage
+from power_loop.stateful_loop.runner import Runner
+from power_loop.store import SessionStore, open_store
+from power_loop.store.contract import Listing, NewSession
+from power_loop.store.records import CallInfo, SessionInfo, StoredMessage, TurnInfo
+from power_loop.tools import Tool, ToolRegistry
+from power_loop.values import SessionId, World
+from power_loop.values import session_id as checked_id
+
+
+class Sessions:
+    """The half of `StatefulAgentLoop` that needs neither model nor tools; it also opens and closes the store."""
+
+    def __init__(
+        self,
+        *,
+        llm: LLMService | None = None,
+        db_path: str | os.PathLike[str] | None = None,
+        store: SessionStore | None = None,
+        create: bool | None = None,
+        tools: Iterable[Tool] | ToolRegistry | None = None,
+        config: AgentLoopConfig | None = None,
+        sinks: Sequence[MessageSink] = (),
+        world: World | None = None,
+    ) -> None:
+        if (db_path is None) == (store is None):
+            raise ConfigError(["give either db_path or store"])
+        self.config = config or AgentLoopConfig()
+        self.tools = ToolRegistry.of(tools)
+        self._llm = llm
+        self._db_path = db_path
+        self._given = store
+        self._create = create
+        self._world = world or World()
+        self._sinks = tuple(sinks)
+        self._opening: asyncio.Task[Conductor] | None = None
+        self._closed = False
+
+    async def create_session(
+        self,
+        session_id: str | None = None,
+        *,
+        system_prompt: str | None = None,
+        model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """Make a session, with an id of yours or a new one; its id. On disk when this returns.
+
+        `system_prompt` and `model` override the configuration's for this session and stay with it; `parent` links it to
+        another, with which it is closed and deleted.
+
+        Raises:
+            SessionExistsError: it is there already; nothing is changed.
+            SessionNotFoundError: there is no such parent.
+            InputInvalidError: an argument breaks a rule.
+        """
+        new = self._new_session(session_id, system_prompt, model, metadata, parent)
+        store = (await self._open()).store
+        await store.create_session(new)
+        return new.id
+
+    async def abort_pending(self, session_id: str, *, reason: str = "aborted") -> list[str]:
+        """Give up every open call: each is answered once, with the reason; their ids. Needs no model and no tools.
+
+        Afterwards nothing is open, and the next `send` works. With nothing open this changes nothing.
+
+        Raises:
+            SessionBusyError: somebody alive drives the session; nothing was changed.
+            SessionNotFoundError: there is no such session.
+        """
+        session = checked_id(session_id)
+        why = inputs.short_text("reason", reason)
+        store = (await self._open()).store
+        return await store.abort_pending(session, why)
+
+    async def resolve(
+        self,
+        session_id: str,
+        call_id: str,
+        result: object = inputs.UNSET,
+        *,
+        error: str | None = None,
+        retry: bool = False,
+        report: bool = False,
+    ) -> None:
+        """A person's word about a call in doubt, durable at once: its result, its error, or what the next resume does.
+
+        Raises:
+            CallNotFoundError: no such call; nothing is changed.
+            CallSettledError: it is settled, or never ran; nothing is changed.
+            SessionBusyError: somebody alive drives the session.
+        """
+        session = checked_id(session_id)
+        said = inputs.resolution(result, error, retry=retry, report=report)
+        store = (await self._open()).store
+        await store.resolve_call(session, inputs.short_text("call_id", call_id), said)
+
+    async def request_stop(self, session_id: str, *, reason: str = "stop requested") -> bool:
+        """Ask whoever drives a session, in any process, to stop; False if nobody does, or somebody asked already."""
+        session = checked_id(session_id)
+        why = inputs.short_text("reason", reason)
+        store = (await self._open()).store
+        return await store.request_stop(session, why)
+
+    async def get_session(self, session_id: str) -> SessionInfo:
+        store = (await self._open()).store
+        return await store.session_info(checked_id(session_id))
+
+    async def list_sessions(
+        self,
+        *,
+        limit: int = 50,
+        archived: bool = False,
+        parent: str | None = None,
+        before: SessionInfo | None = None,
+    ) -> list[SessionInfo]:
+        """Sessions, the one changed last first; `before` is the last one of the page before."""
+        if not isinstance(limit, int) or not 1 <= limit <= 10_000:
+            raise InputInvalidError("limit", f"is {limit!r}", "give a number from 1 to 10000")
+        which = Listing(
+            limit=limit,
+            archived=archived,
+            parent=None if parent is None else checked_id(parent),
+            before=None if before is None else (before.updated_at, before.session_id),
+        )
+        store = (await self._open()).store
+        return await store.list_sessions(which)
+
+    async def find_session(self, prefix: str) -> str:
+        """The one session whose id is, or begins with, this. Raises `SessionNotFoundError`, `SessionAmbiguousError`."""
+        store = (await self._open()).store
+        return await store.find_session(checked_id(prefix))
+
+    async def get_messages(
+        self, session_id: str, *, include_compacted: bool = False, mark_damage: bool = False
+    ) -> list[StoredMessage]:
+        """The messages in the model's order: those it sees, or with `include_compacted` the folded ones too.
+
+        Raises:
+            StoreDamagedError: one is not what was written, unless `mark_damage` has it shown as `damaged`.
+        """
+        store = (await self._open()).store
+        return await store.messages(
+            checked_id(session_id), include_compacted=include_compacted, mark_damage=mark_damage
+        )
+
+    async def get_pending(self, session_id: str) -> list[OpenCall]:
+        """The open calls, in the order asked for."""
+        store = (await self._open()).store
+        return await store.pending(checked_id(session_id))
+
+    async def get_calls(self, session_id: str) -> list[CallInfo]:
+        """The whole ledger: every call ever asked for, and what became of it."""
+        store = (await self._open()).store
+        return await store.calls(checked_id(session_id))
+
+    async def get_turns(self, session_id: str) -> list[TurnInfo]:
+        store = (await self._open()).store
+        return await store.turns(checked_id(session_id))
+
+    async def get_usage(self, session_id: str, *, turn: int | None = None) -> SessionUsage:
+        """Every model call, one row each, and their sums."""
+        store = (await self._open()).store
+        return SessionUsage(tuple(await store.usage(checked_id(session_id), turn)))
+
+    async def archive_session(self, session_id: str, *, archived: bool = True) -> None:
+        """Hide a session from listings and sends, or bring it back. Raises `SessionBusyError` while it is driven."""
+        session = checked_id(session_id)
+        conductor = await self._open()
+        await conductor.store.archive_session(session, archived)
+        conductor.runner.forget(session)
+
+    async def close_session(self, session_id: str, *, cascade: bool = True) -> list[str]:
+        """End a session for good, and with `cascade` those below it; the ids closed. Open calls are aborted.
+
+        It can be read for ever; it takes no more input. Raises `SessionBusyError` if one of them is driven: none is
+        closed.
+        """
+        session = checked_id(session_id)
+        conductor = await self._open()
+        closed = await conductor.store.close_session(session, cascade)
+        for member in closed:
+            conductor.runner.forget(SessionId(member))
+        return closed
+
+    async def delete_session(self, session_id: str) -> None:
+        """Leave no row of a session, nor of those below it, in any table. Raises `SessionBusyError` while it is driven."""
+        session = checked_id(session_id)
+        conductor = await self._open()
+        await conductor.store.delete_session(session)
+        conductor.runner.forget(session)
+
+    async def aclose(self, *, drain: float = 0) -> None:
+        """Give running turns `drain` seconds to end, stop the rest (they can be resumed), and close what is ours."""
+        self._closed = True
+        await self._stop(drain)
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _new_session(
+        self, session_id: object, system_prompt: object, model: object, metadata: object, parent: object
+    ) -> NewSession:
+        prompt = self.config.system_prompt if system_prompt is None else system_prompt
+        return NewSession(
+            id=checked_id(self._world.new_id() if session_id is None else session_id),
+            system=None if prompt is None else inputs.system_message(prompt),
+            model=None if model is None else inputs.short_text("model", model),
+            metadata=inputs.metadata_text(metadata),
+            parent=None if parent is None else checked_id(parent),
+        )
+
+    async def _open(self, *, for_turns: bool = False) -> Conductor:
+        """The open store with all that runs over it. Opened once, whoever is cancelled meanwhile."""
+        if self._closed:
+            raise LoopClosedError("this loop was closed; build a new one")
+        if for_turns and self._llm is None:
+            raise NotConfiguredError("a model", "build the loop with llm=...; inspecting and aborting need none")
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._start(), name="power_loop.open")
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)
+        except PowerLoopError:
+            if self._opening is opening:
+                self._opening = None  # the next call tries again
+            raise
+
+    async def _start(self) -> Conductor:
+        store = self._given
+        if store is None:
+            assert self._db_path is not None
+            store = await open_store(
+                self._db_path,
+                create=self._create,
+                synchronous=self.config.synchronous,
+                busy_timeout=self.config.busy_timeout,
+                world=self._world,
+            )
+        gear = Gear(llm=self._llm, tools=self.tools, config=self.config, world=self._world)
+        return Conductor(store, Runner(store, gear, self._sinks), self.config)
+
+    async def _stop(self, drain: float) -> None:
+        opening, self._opening = self._opening, None
+        if opening is None:
+            return
+        try:
+            conductor = await uncancelled(opening)
+        except PowerLoopError:
+            return  # it never opened, and whoever asked for it was told
+        await conductor.runner.drain(drain)
+        for sink in self._sinks:
+            await sink.aclose()
+        if self._given is None:
+            await conductor.store.aclose()
