@@ -12,6 +12,7 @@ from power_loop import Tool, tool
 MESSAGES_A_TURN: Final = 5
 MODEL: Final = "bench"
 QUESTION: Final = "Compare the weather in Lisbon and in Oslo this week, and say where a walk on Saturday is the better plan. " * 2
+UNIT: Final = "degrees celsius"
 ANSWER: Final = (
     "Lisbon is the better plan: 21 degrees, a light wind from the west and no rain until Sunday night. Oslo has 4 degrees, "
     "sleet from noon on and gusts up to 60 km/h; if it must be Oslo, go before eleven and take the tram back."
@@ -25,11 +26,11 @@ CALLS: Final = (
 @tool(effect="read", parallel=True)
 async def forecast(city: str, days: int, unit: str) -> str:
     """The weather of the coming days in a city."""
-    return f"{city}: " + "21, light wind from the west, dry; 20, calm, dry; 22, calm, some haze in the morning " * days_of(days)
+    return weather(city)
 
 
-def days_of(days: int) -> int:
-    return max(1, days // 3)
+def weather(city: str) -> str:
+    return f"{city}: 21, light wind from the west, dry; 20, calm, dry; 22, calm, some haze in the morning; in {UNIT} "
 
 
 def tools() -> list[Tool]:
@@ -92,7 +93,7 @@ def body_of(answer: Answer) -> bytes:
 
 def stored_turn(number: int) -> list[str]:
     """The five messages as JSON texts, for those who store them by hand."""
-    results = [f"{json.loads(text)['city']}: 21, light wind from the west, dry; 20, calm, dry; 22, calm, some haze in the morning " for _, text in CALLS]
+    results = [weather(json.loads(text)["city"]) for _, text in CALLS]
     asked = json.loads(body_of(ASKS))["choices"][0]["message"]
     messages = [
         {"role": "user", "content": question(number)},

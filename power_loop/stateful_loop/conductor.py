@@ -37,6 +37,8 @@ class Manner:
     in_doubt: InDoubt | None = None
     stop_event: StopEvent | None = None
     listener: Listener | None = None
+    force: bool = False
+    """Take the session even from a living owner of another process."""
 
 
 class Conductor:
@@ -65,7 +67,9 @@ class Conductor:
 
     async def resume(self, session: SessionId, decisions: Mapping[str, str], manner: Manner) -> StatefulResult:
         async with self._entered(session, manner):
-            begun = await self._claimed(session, lambda: self.store.resume_turn(session, decisions), manner)
+            begun = await self._claimed(
+                session, lambda: self.store.resume_turn(session, decisions, force=manner.force), manner
+            )
             assert not isinstance(begun, StatefulResult)
             return await self._finish(begun, manner, idle="idle")
 

@@ -135,6 +135,7 @@ class StatefulAgentLoop(Sessions):
         decisions: Mapping[str, str] | None = None,
         in_doubt: InDoubt | str | None = None,
         if_busy: IfBusy = "wait",
+        force: bool = False,
         stop_event: StopEvent | None = None,
     ) -> StatefulResult:
         """Go on from where an interrupted, failed, stopped or waiting turn stands, as a turn of its own.
@@ -143,6 +144,9 @@ class StatefulAgentLoop(Sessions):
         run again if their tool is `read` or `idempotent`, under the same idempotency key; a `once` call in doubt is
         reconciled by its tool, or else treated as `in_doubt` (the configuration's, unless given here) or this call's
         entry in `decisions` says: `retry`, `report`, `abort`. Then the model is asked again.
+
+        `force` takes the session even from a living owner in another process, one that hangs or is stopped: whatever that
+        one still writes is refused.
 
         With nothing to go on from, no model is called: the result is the last turn's, with `stop_reason` `idle`.
 
@@ -155,7 +159,7 @@ class StatefulAgentLoop(Sessions):
             in_doubt = InDoubt(inputs.one_of("in_doubt", in_doubt, tuple(InDoubt)))
         inputs.one_of("if_busy", if_busy, ("wait", "raise"))
         conductor = await self._open(for_turns=True)
-        manner = Manner(if_busy=if_busy, in_doubt=in_doubt, stop_event=stop_event)
+        manner = Manner(if_busy=if_busy, in_doubt=in_doubt, stop_event=stop_event, force=force)
         return await conductor.resume(session, dict(decisions or {}), manner)
 
     async def recover(self, policy: Literal["report", "resume", "abort"] = "report") -> list[Recovered]:

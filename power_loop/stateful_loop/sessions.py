@@ -78,10 +78,12 @@ class Sessions:
         await store.create_session(new)
         return new.id
 
-    async def abort_pending(self, session_id: str, *, reason: str = "aborted") -> list[str]:
+    async def abort_pending(self, session_id: str, *, reason: str = "aborted", force: bool = False) -> list[str]:
         """Give up every open call: each is answered once, with the reason; their ids. Needs no model and no tools.
 
-        Afterwards nothing is open, and the next `send` works. With nothing open this changes nothing.
+        Afterwards nothing is open, and the next `send` works. With nothing open this changes nothing. `force` takes the
+        session even from a living owner in another process, one that hangs or is stopped: what that one still writes is
+        refused.
 
         Raises:
             SessionBusyError: somebody alive drives the session; nothing was changed.
@@ -90,7 +92,7 @@ class Sessions:
         session = checked_id(session_id)
         why = inputs.short_text("reason", reason)
         store = (await self._open()).store
-        return await store.abort_pending(session, why)
+        return await store.abort_pending(session, why, force=force)
 
     async def resolve(
         self,
@@ -241,6 +243,7 @@ class Sessions:
             raise NotConfiguredError("a model", "build the loop with llm=...; inspecting and aborting need none")
         if self._opening is None:
             self._opening = asyncio.create_task(self._start(), name="power_loop.open")
+            self._opening.add_done_callback(_heard)
         opening = self._opening
         try:
             return await asyncio.shield(opening)
@@ -276,3 +279,9 @@ class Sessions:
             await sink.aclose()
         if self._given is None:
             await conductor.store.aclose()
+
+
+def _heard(opening: asyncio.Task[Conductor]) -> None:
+    """Whoever waits hears why it failed; should nobody wait any more, that is no reason for a warning."""
+    if not opening.cancelled():
+        opening.exception()

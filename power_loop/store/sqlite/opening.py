@@ -57,6 +57,7 @@ def open_writer(how: Opening) -> sqlite3.Connection:
             connection.execute(
                 "PRAGMA synchronous = NORMAL" if how.synchronous == "NORMAL" else "PRAGMA synchronous = FULL"
             )
+            connection.execute("PRAGMA journal_size_limit = 4194304")
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise StoreOpenError(

@@ -84,12 +84,12 @@ class SqliteStore:
         return await self._write(lambda db: self._drive(begin.begin_turn(db, at, self._owner(), wanted)))
 
     async def resume_turn(
-        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False
+        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False, force: bool = False
     ) -> begin.Begun | begin.Known:
         at = self._world.micros()
         return await self._write(
             lambda db: self._drive(
-                begin.resume_turn(db, at, self._owner(), session, decisions, only_orphan=only_orphan)
+                begin.resume_turn(db, at, self._owner(), session, decisions, only_orphan=only_orphan, force=force)
             )
         )
 
@@ -101,9 +101,9 @@ class SqliteStore:
         if self._driving.get(claim.key) == claim.epoch:
             del self._driving[claim.key]
 
-    async def abort_pending(self, session: SessionId, reason: str) -> list[str]:
+    async def abort_pending(self, session: SessionId, reason: str, *, force: bool = False) -> list[str]:
         at = self._world.micros()
-        return await self._write(lambda db: settle.abort_pending(db, at, self._owner(), session, reason))
+        return await self._write(lambda db: settle.abort_pending(db, at, self._owner(), session, reason, force=force))
 
     async def resolve_call(self, session: SessionId, call_id: str, said: settle.Resolution) -> None:
         at = self._world.micros()
@@ -222,7 +222,7 @@ class SqliteStore:
         return begin.Owner(name=self._owners.enlist(), drives=self._drives)
 
     def _undriven(self, db: Port, session: SessionId) -> records.SessionRow:
-        return begin.undriven(db, self._owner(), rows.session_row(db, session))
+        return begin.undriven(self._owner(), rows.session_row(db, session))
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -139,6 +139,7 @@ def resume_turn(
     decisions: Mapping[str, str],
     *,
     only_orphan: bool = False,
+    force: bool = False,
 ) -> Begun | Known:
     """Claim a session to go on from its last turn; `Known` if that was answered and nothing is open.
 
@@ -149,7 +150,7 @@ def resume_turn(
         SessionNotFoundError, SessionArchivedError, SessionClosedError, SessionBusyError: as `begin_turn`.
         CallNotFoundError, CallSettledError: a decision names no open call, or one that never ran.
     """
-    session = _ours_to_take(db, owner, session_id)
+    session = _ours_to_take(db, owner, session_id, force=force)
     assert isinstance(session, records.SessionRow)
     last = rows.last_turn(db, session)
     calls = {call.id: call for call in rows.open_calls(db, session)}
@@ -190,22 +191,25 @@ def resume_turn(
     )
 
 
-def undriven(db: Port, owner: Owner, session: records.SessionRow) -> records.SessionRow:
-    """The session, if nobody alive drives it.
+def undriven(owner: Owner, session: records.SessionRow, *, force: bool = False) -> records.SessionRow:
+    """The session, if nobody alive drives it; or, by `force`, no turn of this very process does.
+
+    A driver that is robbed so has lost its epoch: its next write is refused.
 
     Raises:
         SessionBusyError: somebody does.
     """
-    if owner.drives(session.key, session.owner):
+    robbed = force and session.owner != owner.name
+    if not robbed and owner.drives(session.key, session.owner):
         raise SessionBusyError(session.id, session.owner or "somebody", session.owner_since)
     return session
 
 
 def _ours_to_take(
-    db: Port, owner: Owner, session_id: SessionId, *, known: str | None = None
+    db: Port, owner: Owner, session_id: SessionId, *, known: str | None = None, force: bool = False
 ) -> records.SessionRow | Known:
     session = rows.session_row(db, session_id)
-    undriven(db, owner, session)
+    undriven(owner, session, force=force)
     if known is not None:
         row = db.one("turn_by_request", session=session.key, request_id=known)
         if row is not None:

@@ -25,13 +25,17 @@ class Resolution:
     """`retry` or `report`, taken up by the next resume; None: `content` is the result."""
 
 
-def abort_pending(db: Port, at: Micros, owner: Owner, session_id: SessionId, reason: str) -> list[str]:
+def abort_pending(
+    db: Port, at: Micros, owner: Owner, session_id: SessionId, reason: str, *, force: bool = False
+) -> list[str]:
     """Answer every open call once with the reason; the ids answered. Nothing waits or is live afterwards.
+
+    `force` takes the session even from a living owner (one that hangs, or is stopped).
 
     Raises:
         SessionBusyError: somebody alive drives the session; nothing is changed.
     """
-    return _give_up(db, at, undriven(db, owner, rows.session_row(db, session_id)), reason)
+    return _give_up(db, at, undriven(owner, rows.session_row(db, session_id), force=force), reason)
 
 
 def close_session(db: Port, at: Micros, owner: Owner, session_id: SessionId, cascade: bool) -> list[str]:
@@ -39,7 +43,7 @@ def close_session(db: Port, at: Micros, owner: Owner, session_id: SessionId, cas
     session = rows.session_row(db, session_id)
     members = family(db, session) if cascade else [session]
     for member in members:
-        _give_up(db, at, undriven(db, owner, member), "the session was closed")
+        _give_up(db, at, undriven(owner, member), "the session was closed")
         db.run("close_session", session=member.key, at=at)
     return [member.id for member in members]
 
@@ -52,7 +56,7 @@ def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call
         CallNotFoundError: no such call.
         CallSettledError: it is settled, or never ran.
     """
-    session = undriven(db, owner, rows.session_row(db, session_id))
+    session = undriven(owner, rows.session_row(db, session_id))
     row = db.one("call_by_id", session=session.key, id=call_id)
     if row is None:
         raise CallNotFoundError(session.id, call_id, [call.id for call in rows.open_calls(db, session)])

@@ -12,7 +12,9 @@ SELECT key, id, model, metadata, created_at, updated_at, epoch, owner, owner_sin
 
 -- name: session_ids_by_prefix
 -- Ids that begin so, at most three: enough to tell one from many.
-SELECT id FROM sessions WHERE substr(id, 1, length(:prefix)) = :prefix ORDER BY id LIMIT 3;
+SELECT id FROM sessions
+ WHERE id >= :prefix AND id < :prefix || char(1114111) AND substr(id, 1, length(:prefix)) = :prefix
+ ORDER BY id LIMIT 3;
 
 -- name: list_sessions
 SELECT s.key, s.id, s.model, s.metadata, s.created_at, s.updated_at, s.epoch, s.owner, s.owner_since, s.next_seq,
