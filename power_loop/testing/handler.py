@@ -233,7 +233,10 @@ class Handler:
         else:
             await out.head(200, {"content-length": str(len(data))})
             await out.write(data[: len(data) // 2])
-            await _break(fault, out, reader)
+            if fault.kind == "truncate":
+                out.close()  # in order, but before the announced length
+            else:
+                await _break(fault, out, reader)
         return True
 
     async def _stream(self, asked: Asked, reply: Reply, out: Responder, reader: asyncio.StreamReader) -> bool:
@@ -264,7 +267,7 @@ async def _break(fault: Fault, out: Responder, reader: asyncio.StreamReader) -> 
     if fault.kind == "hang":
         await reader.read()  # until the client gives up
         raise ConnectionResetError("the client gave up")
-    if fault.kind == "truncate" and out.begun:
+    if fault.kind == "truncate":
         await out.stream_end()
         return
     out.reset()

@@ -78,11 +78,10 @@ async def _chunked(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 class Responder:
-    """Writes the answer to one request. `begun` says whether anything of it went out."""
+    """Writes the answer to one request."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        self.begun = False
 
     async def send(self, status: int, body: str | bytes, headers: Mapping[str, str] | None = None) -> None:
         """A whole answer."""
@@ -116,9 +115,12 @@ class Responder:
         await self.write(b"0\r\n\r\n")
 
     async def write(self, data: bytes) -> None:
-        self.begun = True
         self._writer.write(data)
         await self._writer.drain()
+
+    def close(self) -> None:
+        """End the connection once all that was written is sent."""
+        self._writer.close()
 
     def reset(self) -> None:
         """Break the connection at once; what is still buffered is lost."""

@@ -1,0 +1,42 @@
+"""Crash points: count what a process passes, and kill it at one of them.
+
+    points = CrashPoints()                                   # run once untouched: points.passed is the list to sweep
+    points = CrashPoints(kill_at=("sql.commit", 3))          # SIGKILL just before the third commit
+    loop = StatefulAgentLoop(..., world=World(reached=points))
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from typing import NamedTuple
+
+
+class Point(NamedTuple):
+    """A moment of a run: the n-th time, from 1, that a name is passed, on whatever thread."""
+
+    name: str
+    nth: int
+
+
+class CrashPoints:
+    """Hand it to `World(reached=...)`. Safe to call from any thread."""
+
+    def __init__(self, kill_at: tuple[str, int] | None = None) -> None:
+        self._kill_at = None if kill_at is None else Point(*kill_at)
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self.passed: list[Point] = []
+        """Every point so far, in order."""
+
+    def __call__(self, name: str) -> None:
+        """Pass a point; if it is the one to die at, this process gets SIGKILL and nothing after it happens."""
+        with self._lock:
+            self._counts[name] += 1
+            point = Point(name, self._counts[name])
+            self.passed.append(point)
+            if point == self._kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+                signal.pause()  # on another thread than the main one the signal may arrive a moment later
