@@ -10,8 +10,6 @@ import json
 import math
 from typing import Final
 
-import pydantic_core
-
 from llm_client.errors import ModelCapabilityError, ModelRequestError
 from llm_client.json_text import read_json
 from llm_client.service import ChatRequest
@@ -90,8 +88,8 @@ def _has_part(message: str, kind: str) -> bool:
 
 def _written(name: str, value: object) -> str:
     try:
-        return pydantic_core.to_json(value, inf_nan_mode="constants").decode()
-    except ValueError:
+        return json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
         raise ModelRequestError(
             f"extra[{name!r}] is no JSON value; give text, numbers, lists and objects of them"
         ) from None

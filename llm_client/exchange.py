@@ -134,7 +134,7 @@ class Exchange:
 
     def _new_client(self) -> openai.AsyncOpenAI:
         given = self._settings
-        url, timeout = given.base_url.reveal(), httpx2.Timeout(given.timeout, connect=given.connect_timeout)
+        url, timeout = given.endpoint, httpx2.Timeout(given.timeout, connect=given.connect_timeout)
         http = openai.DefaultAsyncHttpxClient(base_url=url, timeout=timeout, verify=self._tls)
         return openai.AsyncOpenAI(
             api_key=given.api_key.reveal(), base_url=url, timeout=timeout, max_retries=0, http_client=http

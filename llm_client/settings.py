@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -54,10 +54,9 @@ class Settings:
     """Everything a service needs to talk to one endpoint. Times are seconds."""
 
     model: str
-    base_url: Secret
-    """It may carry a user name and password; `endpoint` is what is shown."""
-    api_key: Secret
     endpoint: str
+    """The base URL; it holds no secret."""
+    api_key: Secret
     timeout: float
     connect_timeout: float
     total_timeout: float
@@ -68,13 +67,11 @@ class Settings:
     stream_usage: bool
     max_tokens_field: MaxTokensField
     capabilities: Capabilities
-    secrets: tuple[Secret, ...] = field(default=())
 
     def redact(self, text: str) -> str:
-        """The text without our key and password, which some endpoints echo in what they answer."""
-        for secret in self.secrets:
-            text = text.replace(secret.reveal(), _HIDDEN)
-        return text
+        """The text without our key, which some endpoints echo in what they answer."""
+        key = self.api_key.reveal()
+        return text.replace(key, _HIDDEN) if len(key) >= _SHORTEST_SECRET else text
 
 
 def settings(
@@ -114,13 +111,10 @@ def settings(
         problems.append(f"attempts={attempts!r} cannot work: give 1 (no retry) or more")
     if problems:
         raise ModelSettingsError("the model service cannot be built: " + "; ".join(problems))
-    parts = urlsplit(url)
-    secrets = [Secret(text) for text in (api_key, parts.password or "") if len(text) >= _SHORTEST_SECRET]
     return Settings(
         model=model,
-        base_url=Secret(url),
+        endpoint=url,
         api_key=Secret(api_key),
-        endpoint=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
         timeout=timeout,
         connect_timeout=connect_timeout,
         total_timeout=total_timeout,
@@ -129,9 +123,8 @@ def settings(
         max_backoff=max_backoff,
         replay_reasoning=replay_reasoning,
         stream_usage=stream_usage,
-        max_tokens_field=max_tokens_field or _max_tokens_field(parts.hostname or ""),
+        max_tokens_field=max_tokens_field or _max_tokens_field(urlsplit(url).hostname or ""),
         capabilities=capabilities,
-        secrets=tuple(secrets),
     )
 
 
@@ -164,13 +157,18 @@ def _unusable_key(api_key: str) -> list[str]:
 
 
 def _unusable_url(url: str) -> list[str]:
+    # The address is not repeated: it may hold a password, which is just what is wrong with it.
     problem = "base_url is no http(s) address: give it like https://api.openai.com/v1 or http://127.0.0.1:8080/v1"
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return [problem]
-    return [] if usable else [problem]
+    if not usable:
+        return [problem]
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        return ["base_url holds a password, a query or a fragment: give the bare address, and the key as api_key=..."]
+    return []
 
 
 def _max_tokens_field(host: str) -> MaxTokensField:

@@ -277,6 +277,8 @@ class Sessions:
         await conductor.runner.drain(drain)
         for sink in self._sinks:
             await sink.aclose()
+        if self._llm is not None:
+            await self._llm.aclose()
         if self._given is None:
             await conductor.store.aclose()
 

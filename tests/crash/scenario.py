@@ -12,7 +12,6 @@ from typing import Any, Final
 from power_loop import (
     AgentLoopConfig,
     OpenAIChatService,
-    SessionPendingError,
     StatefulAgentLoop,
     StatefulResult,
     Tool,
@@ -132,13 +131,13 @@ class Client:
 
     place: Place
     name: str
-    url: str
+    llm: OpenAIChatService
     reached: Callable[[str], None]
 
     def loop(self, **changes: Any) -> StatefulAgentLoop:
         config = AgentLoopConfig(system_prompt="Be brief.", context_window=WINDOW, extra={"user": self.name})
         settings: dict[str, Any] = {
-            "llm": OpenAIChatService(model="scripted", base_url=self.url, api_key="key", attempts=1),
+            "llm": self.llm,
             "tools": tools(self.place, self.reached),
             "config": config,
             "db_path": self.place.database,
@@ -187,5 +186,3 @@ def lines(path: Path) -> list[dict[str, Any]]:
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
-
-__all__ = ["AFTER", "SESSION", "STEPS", "Client", "Place", "SessionPendingError", "acknowledgements", "append", "lines"]
