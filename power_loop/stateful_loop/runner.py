@@ -93,13 +93,12 @@ class Runner:
 
     async def drain(self, seconds: float) -> None:
         """Let running turns end, for so long; then stop them and wait until their ends are recorded."""
-        running = dict(self._running)
-        if running and seconds > 0:
-            await asyncio.wait(running, timeout=seconds)
-        for stop in running.values():
-            stop.request(Status.STOPPED, "the loop is closing")
-        if running:
-            await uncancelled(asyncio.wait(running))
+        if self._running and seconds > 0:
+            await asyncio.wait(self._running, timeout=seconds)
+        while self._running:
+            for stop in self._running.values():
+                stop.request(Status.STOPPED, "the loop is closing")
+            await uncancelled(asyncio.wait(self._running))
 
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)

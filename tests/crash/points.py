@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,14 @@ class EveryPoint:
         self._folder = str(folder)
         self._here = threading.local()
         sys.addaudithook(self._audit)
+        statement = self._statement
+
+        class Traced(sqlite3.Connection):
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options)
+                self.set_trace_callback(statement)
+
+        sqlite3.connect = partial(sqlite3.connect, factory=Traced)
 
     def __call__(self, name: str) -> None:
         self._points(name)
@@ -36,10 +45,7 @@ class EveryPoint:
             self._here.named = True  # the statement that follows on this thread has been counted
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "sqlite3.connect/handle":
-            connection: sqlite3.Connection = arguments[0]
-            connection.set_trace_callback(self._statement)
-        elif event in _NAMES and isinstance(arguments[0], str | bytes | os.PathLike):
+        if event in _NAMES and isinstance(arguments[0], str | bytes | os.PathLike):
             if os.fsdecode(arguments[0]).startswith(self._folder):
                 self._points(f"file.{event.removeprefix('os.')}")
         elif event == "fcntl.flock":

@@ -232,5 +232,5 @@ async def _see(client: Client, loop: StatefulAgentLoop, report: Report) -> None:
 
 def _stored(client: Client) -> Rows:
     """All rows as they are now, read beside the live loop."""
-    with closing(sqlite3.connect(f"file:{client.place.database}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.Connection(f"file:{client.place.database}?mode=ro", uri=True)) as connection:
         return rows_of(connection)

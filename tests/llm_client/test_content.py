@@ -206,7 +206,9 @@ def test_a_body_is_its_messages_joined(messages: list[Message], settings: Settin
     assert json.loads(body)["messages"] == [json.loads(text) for text in texts]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "1", "{}", '{"role":"robot","content":"x"}', '{"role":"user"}', '{"role":"user","content":1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "1", "{}", '{"role":"robot","content":"x"}', '{"role":"user"}', '{"role":"user","content":1}']
+)
 def test_what_is_no_message_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(text)

@@ -108,7 +108,10 @@ async def test_a_quota_that_is_used_up_is_not_waited_for() -> None:
 
 @BOTH
 async def test_a_broken_connection_is_tried_again(stream: bool) -> None:
-    async with asking([GOOD.with_fault("disconnect"), GOOD.with_fault("disconnect", after=1), GOOD]) as (client, server):
+    async with asking([GOOD.with_fault("disconnect"), GOOD.with_fault("disconnect", after=1), GOOD]) as (
+        client,
+        server,
+    ):
         events = await answered(client, stream)
     assert events[-1].message.text == "abcdef"
     assert len(server.requests) == 3
@@ -116,7 +119,10 @@ async def test_a_broken_connection_is_tried_again(stream: bool) -> None:
 
 @BOTH
 async def test_an_answer_cut_in_half_is_tried_again(stream: bool) -> None:
-    async with asking([GOOD.with_fault("truncate", after=2), GOOD.with_fault("malformed", after=2), GOOD]) as (client, server):
+    async with asking([GOOD.with_fault("truncate", after=2), GOOD.with_fault("malformed", after=2), GOOD]) as (
+        client,
+        server,
+    ):
         events = await answered(client, stream)
     assert events[-1].message.text == "abcdef"
     assert len(server.requests) == 3
@@ -188,7 +194,10 @@ async def test_the_total_time_ends_a_request_that_hangs(after: int | None, strea
 
 @BOTH
 async def test_the_total_time_spans_all_attempts_and_the_waits_between_them(stream: bool) -> None:
-    async with asking(lambda asked: Reply.fails(500), attempts=1000, total_timeout=0.5, max_backoff=0.1) as (client, server):
+    async with asking(lambda asked: Reply.fails(500), attempts=1000, total_timeout=0.5, max_backoff=0.1) as (
+        client,
+        server,
+    ):
         began = time.monotonic()
         with pytest.raises(ModelTimeoutError, match="500"):
             await answered(client, stream)
@@ -198,7 +207,10 @@ async def test_the_total_time_spans_all_attempts_and_the_waits_between_them(stre
 
 @BOTH
 async def test_silence_ends_an_attempt_not_the_request(stream: bool) -> None:
-    async with asking([GOOD.with_fault("hang"), GOOD.with_fault("hang", after=2), GOOD], timeout=0.3) as (client, server):
+    async with asking([GOOD.with_fault("hang"), GOOD.with_fault("hang", after=2), GOOD], timeout=0.3) as (
+        client,
+        server,
+    ):
         events = await answered(client, stream)
     assert events[-1].message.text == "abcdef"
     assert len(server.requests) == 3
@@ -310,7 +322,13 @@ async def test_a_full_context_is_told_apart_with_its_figures(
 
 
 async def test_figures_of_llama_cpp_stand_in_fields() -> None:
-    error = {"code": 400, "message": "too big", "type": "exceed_context_size_error", "n_prompt_tokens": 900, "n_ctx": 512}
+    error = {
+        "code": 400,
+        "message": "too big",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": 900,
+        "n_ctx": 512,
+    }
     async with asking([Reply().with_fault("status", status=400, body={"error": error})]) as (client, _):
         with pytest.raises(ContextOverflowError) as caught:
             await client.complete(ASK)
@@ -345,7 +363,10 @@ async def test_other_limits_are_no_full_context(status: int, message: str) -> No
         ('{"choices":[{"message":{"content":"a"},"finish_reason":null}]}', ModelServerError),
         ('{"choices":[{"message":{"tool_calls":{}},"finish_reason":"stop"}]}', ModelServerError),
         ('{"choices":[{"message":{"tool_calls":[{"id":"a"}]},"finish_reason":"stop"}]}', ModelServerError),
-        ('{"choices":[{"message":{"tool_calls":[{"id":"a","function":{}}]},"finish_reason":"stop"}]}', ModelServerError),
+        (
+            '{"choices":[{"message":{"tool_calls":[{"id":"a","function":{}}]},"finish_reason":"stop"}]}',
+            ModelServerError,
+        ),
         ("[" * 5000, ModelServerError),
         ('{"error":{"message":"no","code":429}}', ModelRateLimitedError),
         ('{"error":{"message":"no","type":"invalid_request_error"}}', ModelRequestError),

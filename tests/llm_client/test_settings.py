@@ -181,7 +181,9 @@ def test_importing_the_package_loads_no_client_and_reads_no_environment() -> Non
         "llm_client.OpenAIChatService(model='m', api_key='k')\n"
         "assert 'openai' in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
 
 
 def test_one_service_serves_one_event_loop_after_the_other() -> None:

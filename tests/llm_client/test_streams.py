@@ -19,7 +19,9 @@ from power_loop.testing import Asked, Call, Reply, ScriptedServer
 
 pytestmark = pytest.mark.acceptance("F1")
 
-STREAMS = {path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__, "../streams").resolve().glob("*.json"))}
+STREAMS = {
+    path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__, "../streams").resolve().glob("*.json"))
+}
 TOOL = json.dumps({"type": "function", "function": {"name": "one", "parameters": {"type": "object"}}})
 
 
@@ -71,7 +73,9 @@ async def test_a_stream_assembles_exactly(name: str) -> None:
     if name != "halves_of_an_emoji":  # its deltas cannot hold the half that came
         assert said == answer.message.text
     if "deltas" in stream:
-        assert [[d.index, d.id, d.name, d.arguments] for d in deltas if isinstance(d, ToolCallDelta)] == stream["deltas"]
+        assert [[d.index, d.id, d.name, d.arguments] for d in deltas if isinstance(d, ToolCallDelta)] == stream[
+            "deltas"
+        ]
 
 
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if "error" in stream])
@@ -146,15 +150,15 @@ REPLIES = st.builds(
     reasoning=st.none() | TEXTS,
     refusal=st.none() | TEXTS.filter(bool),
     piece=st.integers(1, 9),
-    calls=st.lists(
-        st.builds(Call, name=st.sampled_from(["one", "two"]), arguments=TEXTS), max_size=3
-    ).map(tuple),
+    calls=st.lists(st.builds(Call, name=st.sampled_from(["one", "two"]), arguments=TEXTS), max_size=3).map(tuple),
     finish_reason=st.sampled_from(["stop", "tool_calls", "length", "content_filter"]),
 )
 
 
 @given(reply=REPLIES)
-async def test_a_streamed_answer_equals_the_same_answer_in_one_piece(reply: Reply, shared_server: ScriptedServer) -> None:
+async def test_a_streamed_answer_equals_the_same_answer_in_one_piece(
+    reply: Reply, shared_server: ScriptedServer
+) -> None:
     shared_server.use(lambda asked: reply)
     client = service(shared_server)
     try:
@@ -178,7 +182,10 @@ def shared_server() -> Any:
         yield server
 
 
-@given(events=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1), max_size=5), data=st.data())
+@given(
+    events=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1), max_size=5),
+    data=st.data(),
+)
 def test_events_are_found_however_their_bytes_are_cut(events: list[str], data: st.DataObject) -> None:
     end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
     noise = data.draw(st.sampled_from(["", f": keep-alive{end}{end}", f"event: x{end}id: 7{end}"]))

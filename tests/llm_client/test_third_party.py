@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from llmock_server import LLMock
 
 from llm_client import OpenAIChatService
 from llm_client.errors import ContextOverflowError, ModelRequestError, StreamCutError
 from llm_client.messages import AssistantMessage, ToolMessage, UserMessage, wire
 from llm_client.service import Answer, AttemptVoided, ChatRequest, StreamEvent, TextDelta, ToolCallDelta
+from tests.llmock_server import LLMock
 
 pytestmark = pytest.mark.acceptance("F5")
 
@@ -55,7 +55,10 @@ def texts(deltas: list[StreamEvent]) -> str:
 
 
 async def test_a_streamed_turn_with_tool_calls(llmock: LLMock, client: OpenAIChatService) -> None:
-    wanted = [{"name": "get_weather", "arguments": {"city": "Paris"}}, {"name": "get_weather", "arguments": {"city": "Rome"}}]
+    wanted = [
+        {"name": "get_weather", "arguments": {"city": "Paris"}},
+        {"name": "get_weather", "arguments": {"city": "Rome"}},
+    ]
     llmock.script({"type": "reply", "tool_calls": wanted}, {"type": "reply", "text": "Sunny in both."})
 
     deltas, first = await collected(client, ChatRequest(messages=(QUESTION,), tools=(WEATHER,)))

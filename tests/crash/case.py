@@ -1,0 +1,187 @@
+"""One case: a client dies at a point, maybe its recovery too, a last process recovers, and the oracle looks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from llm_client import OpenAIChatService
+from power_loop.testing.crash import CrashPoints, Point
+from tests.crash import oracle
+from tests.crash.evidence import Evidence, collect
+from tests.crash.points import EveryPoint, to_sweep
+from tests.crash.recoveries import ABORTING, SERIES, Log, Report
+from tests.crash.scenario import Client, Place, lines
+from tests.crash.windows import windows
+
+PATIENCE: Final = 30
+"""Seconds after which a client hangs."""
+
+Life: TypeAlias = Callable[[Client], Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """`kills`: where the first process dies, and maybe its recovery. None is nowhere."""
+
+    series: str
+    kills: tuple[Point | None, ...]
+
+    def command(self) -> str:
+        points = " ".join(f"--kill {point.name}:{point.nth}" for point in self.kills if point is not None)
+        return f"python -m tests.crash.sweep --series {self.series} {points}"
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    case: Case
+    problems: list[str] = field(default_factory=list)
+    deaths: int = 0
+    missed: bool = False
+    """A point was not passed this time."""
+    windows: list[str] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+    """States of calls that were found open, and what became of them."""
+    states: list[str] = field(default_factory=list)
+    """The fingerprint of what each death left."""
+    passed: list[Point] = field(default_factory=list)
+    """What the last process passed."""
+    seconds: float = 0.0
+
+
+class Court:
+    """Runs cases against one model server, in processes forked from this one, which must have one thread only."""
+
+    def __init__(self, url: str, log: Path, scratch: Path) -> None:
+        self._log = log
+        log.touch()
+        self._scratch = scratch
+        self._llm = OpenAIChatService(model="scripted", base_url=url, api_key="key", attempts=1)
+        self._numbered = 0
+        gc.collect()
+        gc.freeze()
+
+    def judge(self, case: Case) -> Verdict:
+        begun = time.monotonic()
+        place = Place(Path(tempfile.mkdtemp(dir=self._scratch)))
+        place.database.parent.mkdir()
+        verdict = Verdict(case=case)
+        try:
+            self._judge(case, place, verdict)
+        except Exception:  # noqa: BLE001 - a fault of the sweep itself must be told like any other
+            verdict.problems.append(traceback.format_exc())
+        verdict.seconds = time.monotonic() - begun
+        if not verdict.problems:
+            shutil.rmtree(place.folder)
+        return verdict
+
+    def _judge(self, case: Case, place: Place, verdict: Verdict) -> None:
+        skip = self._log.stat().st_size if self._log.exists() else 0
+
+        def requests() -> list[dict[str, Any]]:
+            with self._log.open() as log:
+                log.seek(skip)
+                return [json.loads(line) for line in log]
+
+        runs = case.series not in ABORTING
+        found: list[Evidence] = []
+        for number, point in enumerate(case.kills):
+            life = _work if number == 0 else _recovery(case.series, self._log, runs=runs)
+            died = self._live(place, f"{number}-dies", life, point, verdict)
+            verdict.deaths += died
+            if point is not None and not died:
+                verdict.missed = True
+            now = collect(place)
+            _add(verdict, f"after death {number + 1}: ", oracle.always(now, requests()))
+            if found:
+                _add(verdict, f"death {number + 1}: ", oracle.kept(found[-1], now))
+            if point is not None:
+                verdict.windows += windows(now, point)
+            verdict.states.append(now.fingerprint())
+            found.append(now)
+        if verdict.problems:
+            return
+        name = "recovers"
+        self._live(place, name, _recovery(case.series, self._log, runs=runs), None, verdict)
+        if verdict.problems:
+            return
+        last = collect(place)
+        report = json.loads(place.report(name).read_text())
+        _add(verdict, "recovery: ", report["problems"])
+        if not report["finished"]:
+            verdict.problems.append("the recovery did not come to its end")
+            return
+        _add(verdict, "end: ", oracle.always(last, requests()))
+        _add(verdict, "end: ", oracle.kept(found[-1], last))
+        _add(verdict, "end: ", oracle.effects(found[-1], last, runs=runs))
+        _add(verdict, "end: ", oracle.rested(last, report["witness"], requests(), runs=runs))
+        after = {(call["seq"], call["ordinal"]): call["state"] for call in last.table("calls")}
+        for call in found[-1].open_calls:
+            verdict.outcomes.append(f"{call['effect']} {call['state']} -> {after[call['seq'], call['ordinal']]}")
+
+    def _live(self, place: Place, name: str, life: Life, point: Point | None, verdict: Verdict) -> bool:
+        """One process, from fork to death; whether it was killed."""
+        self._numbered += 1
+        pid = os.fork()
+        if pid == 0:
+            _be(place, f"{name}-{self._numbered}", name, self._llm, life, point)
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and point is not None:
+            return True
+        if status != 0:
+            error = place.error(name)
+            told = error.read_text() if error.exists() else f"it ended with status {status}"
+            verdict.problems.append(f"process {name}: {told}")
+        elif place.report(name).exists():
+            passed = json.loads(place.report(name).read_text())["passed"]
+            verdict.passed = to_sweep([Point(*point) for point in passed])
+        return False
+
+
+def _be(place: Place, user: str, name: str, llm: OpenAIChatService, life: Life, point: Point | None) -> None:
+    """The forked process. Never returns."""
+    code = 1
+    try:
+        signal.alarm(PATIENCE)
+        points = CrashPoints(point)
+        client = Client(place, user, llm, EveryPoint(points, place.database.parent))
+        report = asyncio.run(life(client))  # type: ignore[arg-type]
+        told = {} if report is None else asdict(report)
+        place.report(name).write_text(json.dumps(told | {"passed": points.passed}))
+        code = 0
+    except BaseException:  # noqa: BLE001 - nothing may leave a fork
+        place.error(name).write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+async def _work(client: Client) -> None:
+    async with client.loop() as loop:
+        await client.tell_the_rest(loop)
+
+
+def _recovery(series: str, log: Path, *, runs: bool) -> Life:
+    async def recover(client: Client) -> Report:
+        report = Report(runs_calls=runs)
+        await SERIES[series](client, report, Log(client, log))
+        return report
+
+    return recover
+
+
+def _add(verdict: Verdict, when: str, problems: Any) -> None:
+    verdict.problems += [f"{when}{problem}" for problem in problems]
+
+
+__all__ = ["Case", "Court", "Verdict", "lines"]
