@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -68,10 +69,14 @@ class Subject:
     name = ""
     durable = "no"
 
-    def __init__(self, folder: Path, url: str | None, history: int = 0) -> None:
-        """`history`: how many messages every session has already."""
-        self.folder, self.url, self.history = folder, url, history
+    def __init__(self, folder: Path, url: str | None, history: int = 0, sessions: int = 1) -> None:
+        """The first `sessions` have `history` messages already; others are new."""
+        self.folder, self.url, self.history, self.sessions = folder, url, history, sessions
         self.turns = 0
+
+    @property
+    def _old(self) -> range:
+        return range(self.sessions if self.history else 0)
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,12 +107,11 @@ class Ours(Subject):
     async def __aenter__(self) -> Self:
         self._model = model(self.url)
         config = AgentLoopConfig(synchronous=self.synchronous, **CONFIG)  # type: ignore[arg-type]
-        path = self.folder / f"{type(self).__name__}.db"
-        self._loop = StatefulAgentLoop(llm=self._model, db_path=path, tools=c.tools(), config=config)
-        self._known: set[int] = set()
+        path = self.folder / f"{type(self).__name__}-{self.history}-{id(self)}.db"
         if self.history:
-            await fill(self._loop, "s0", self.history)
-            self._known.add(0)
+            shutil.copyfile(await filled(self.folder, self.history, self.sessions), path)
+        self._loop = StatefulAgentLoop(llm=self._model, db_path=path, tools=c.tools(), config=config)
+        self._known = set(self._old)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -147,8 +151,8 @@ class OursNoStore(Subject):
         config = AgentLoopConfig(**CONFIG)  # type: ignore[arg-type]
         self._gear = Gear(llm=self._model, tools=ToolRegistry.of(c.tools()), config=config, world=World())
         self._warm: dict[int, tuple[Warm, int]] = {}
-        if self.history:
-            self._warm[0] = (_warm_of(self.history), self.history + 1)
+        for session in self._old:
+            self._warm[session] = (_warm_of(self.history), self.history + 1)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -199,7 +203,7 @@ class RawSqlite(Subject):
 
     async def __aenter__(self) -> Self:
         self._messages = [(json.loads(text)["role"], text) for text in c.stored_turn(0)]
-        self._db = sqlite3.connect(self.folder / "raw.db", isolation_level=None)
+        self._db = sqlite3.connect(self.folder / f"raw-{id(self)}.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(
@@ -254,8 +258,8 @@ class Typed(Subject):
         self._client = openai.AsyncOpenAI(api_key="bench", base_url=self.url, max_retries=0)
         self._tools: Any = [json.loads(tool.spec) for tool in c.tools()]
         self._sessions: dict[int, list[Any]] = {}
-        if self.history:
-            self._sessions[0] = [json.loads(text) for text in _texts(self.history)]
+        for session in self._old:
+            self._sessions[session] = [json.loads(text) for text in _texts(self.history)]
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -291,8 +295,8 @@ class Post(Subject):
         self._cast: Any = httpx2.Response
         self._tools = ",".join(tool.spec for tool in c.tools())
         self._sessions: dict[int, list[str]] = {}
-        if self.history:
-            self._sessions[0] = _texts(self.history)
+        for session in self._old:
+            self._sessions[session] = _texts(self.history)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -329,12 +333,19 @@ class Post(Subject):
                 add({"role": "tool", "content": result, "tool_call_id": call["id"]})
 
 
-async def fill(loop: StatefulAgentLoop, session: str, messages: int) -> None:
-    """Grow a session to so many messages by running turns in it."""
-    for number in range(-(-messages // c.MESSAGES_A_TURN)):
-        if number == 0:
-            await loop.create_session(session)
-        await loop.send(c.question(number), session)
+async def filled(folder: Path, messages: int, sessions: int) -> Path:
+    """A database with sessions s0, s1, ... of so many messages, grown by running turns; made once a folder."""
+    path = folder / f"filled-{messages}-{sessions}.db"
+    if path.exists():
+        return path
+    config = AgentLoopConfig(synchronous="NORMAL", **CONFIG)  # type: ignore[arg-type]
+    new = path.with_suffix(".new")
+    async with StatefulAgentLoop(llm=c.InProcessModel(), db_path=new, tools=c.tools(), config=config) as loop:
+        for session in range(sessions):
+            await loop.create_session(f"s{session}")
+            for number in range(-(-messages // c.MESSAGES_A_TURN)):
+                await loop.send(c.question(number), f"s{session}")
+    return new.rename(path)  # closed: nothing is left in its log
 
 
 def _texts(messages: int) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from power_loop.errors import ConfigError
-from power_loop.values import InDoubt, cleaned
+from power_loop.values import InDoubt, cleaned, compact_json
 
 
 class AgentLoopConfig(BaseModel):
@@ -17,7 +18,7 @@ class AgentLoopConfig(BaseModel):
         ConfigError: a value is of the wrong type or cannot work; the message names every problem.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     system_prompt: str | None = None
     """Becomes the first message of every session made without one of its own; a session keeps the one it was made with.
@@ -68,6 +69,10 @@ class AgentLoopConfig(BaseModel):
             )
         if self.system_prompt is not None and not self.system_prompt.strip():
             raise ValueError("system_prompt is empty; leave it out or write one")
+        try:
+            pydantic_core.from_json(compact_json(self.extra), allow_inf_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"extra is not JSON ({error})") from None
         return self
 
     @property

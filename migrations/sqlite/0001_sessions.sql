@@ -1,6 +1,7 @@
 -- Sessions, their turns, messages, calls, usage and compactions.
 --
--- Times are microseconds since 1970 in UTC. `crc` is the CRC-32 of the texts of a row, written and checked by the store.
+-- Times are microseconds since 1970 in UTC. `crc` seals what never changes of a row, `end_crc` what a turn's end wrote: CRC-32,
+-- written and checked by the store.
 -- A session has an integer `key` beside its id so that rows and indexes stay small; the views show the id.
 
 PRAGMA application_id = 1347178320; -- "PLOP": every file of ours
@@ -14,7 +15,7 @@ CREATE TABLE schema_migrations (
 ) STRICT;
 
 CREATE TABLE sessions (
-    key               INTEGER PRIMARY KEY,
+    key               INTEGER PRIMARY KEY AUTOINCREMENT,
     id                TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 200),
     parent            INTEGER REFERENCES sessions (key) ON DELETE CASCADE,
     model             TEXT,
@@ -29,11 +30,13 @@ CREATE TABLE sessions (
     active            INTEGER NOT NULL DEFAULT 0 CHECK (active >= 0),
     stop_requested_at INTEGER,
     stop_reason       TEXT,
+    stop_crc          INTEGER,
     archived_at       INTEGER,
     closed_at         INTEGER,
     crc               INTEGER NOT NULL,
     CHECK ((owner IS NULL) = (owner_since IS NULL)),
-    CHECK ((stop_requested_at IS NULL) = (stop_reason IS NULL))
+    CHECK ((stop_requested_at IS NULL) = (stop_reason IS NULL)),
+    CHECK ((stop_requested_at IS NULL) = (stop_crc IS NULL))
 ) STRICT;
 
 CREATE INDEX sessions_by_update ON sessions (updated_at);

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from llm_client.messages import AssistantMessage, SystemMessage, UserMessage, parse, text_of, wire
-from llm_client.service import ChatRequest
+import pydantic_core
+
+from llm_client.messages import AssistantMessage, SystemMessage, UserMessage, wire
+from llm_client.service import ChatRequest, Json
 from power_loop.transcript.view import Entry
 
 INSTRUCTIONS: Final = (
@@ -20,7 +22,9 @@ HEADING: Final = "[Note on the conversation before this point]\n"
 MAX_CHARS_A_MESSAGE: Final = 8_000
 
 
-def summary_request(folded: Sequence[Entry], *, model: str | None, max_chars: int, max_tokens: int) -> ChatRequest:
+def summary_request(
+    folded: Sequence[Entry], *, model: str | None, max_chars: int, max_tokens: int, extra: Mapping[str, Json]
+) -> ChatRequest:
     """A request for the note: bounded in input, without tools."""
     said = [_said(entry) for entry in folded]
     text = "\n\n".join(said)
@@ -31,6 +35,7 @@ def summary_request(folded: Sequence[Entry], *, model: str | None, max_chars: in
         messages=(wire(SystemMessage(content=INSTRUCTIONS)), wire(UserMessage(content=text))),
         model=model,
         max_tokens=max_tokens,
+        extra=extra,
     )
 
 
@@ -43,12 +48,19 @@ def note(answer: AssistantMessage) -> str | None:
 
 
 def _said(entry: Entry) -> str:
-    message = parse(entry.wire)
-    text = text_of(message.content)
-    if isinstance(message, AssistantMessage):
-        calls = [f"(calls {call.name} {call.arguments})" for call in message.tool_calls]
-        text = "\n".join([text, *calls] if text else calls)
+    # Not parsed as a message: where an endpoint wants its own words again, they stand in here too.
+    message = pydantic_core.from_json(entry.wire)
+    content = message.get("content") or message.get("refusal") or ""
+    text = content if isinstance(content, str) else "\n".join(map(_part, content))
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    lines = [*([text] if text else ()), *(f"(calls {call['name']} {call['arguments']})" for call in calls)]
+    text = "\n".join(lines)
     if len(text) > MAX_CHARS_A_MESSAGE:
         half = MAX_CHARS_A_MESSAGE // 2
         text = f"{text[:half]} [...] {text[-half:]}"
-    return f"{message.role}: {text}"
+    return f"{entry.role}: {text}"
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    text: str = part["text"] if part["type"] == "text" else f"({part['type']})"
+    return text

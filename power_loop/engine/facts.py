@@ -48,7 +48,7 @@ class ModelCall:
     """One request a model answered, and what it cost."""
 
     purpose: str
-    """`answer`, `dropped` (an empty answer), or `summary`."""
+    """`answer`, `dropped` (an empty answer), or `summary` (also one that was of no use)."""
     model: str
     usage: Usage | None
     milliseconds: int
@@ -95,7 +95,7 @@ class CallsRequested(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDropped(Fact):
-    """An empty answer: it costs, and it is not stored."""
+    """An answer nobody can use (empty, or a summary that is none): it costs, and it is not stored."""
 
     model_call: ModelCall
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, check_move
 from power_loop.engine.turns import TurnState, after
+from power_loop.errors import StateError
 from power_loop.values import CallKey, Effect
 
 
@@ -45,6 +46,17 @@ class Snapshot:
     may_fold: bool = True
     """False after a compaction until the provider has reported usage again."""
 
+    def call(self, key: CallKey) -> CallView:
+        """An open call of this round.
+
+        Raises:
+            StateError: there is none of this key, or it is settled.
+        """
+        for call in self.calls:
+            if call.key == key:
+                return call
+        raise StateError(f"call {key.ordinal} of message {key.seq} is not open")
+
     def after(self, fact: f.Fact) -> Snapshot:
         """The snapshot once a fact has happened.
 
@@ -59,12 +71,14 @@ class Snapshot:
                 wrap_up = fact.status == "hit_round_limit"
                 return replace(moved, rounds=self.rounds + (not wrap_up))
             case f.CallsStarted():
+                for key in fact.calls:
+                    check_move(self.call(key).state, CallState.STARTED)
                 return replace(moved, calls=tuple(_started(c) if c.key in fact.calls else c for c in self.calls))
             case f.CallSettled():
-                for call in self.calls:
-                    if call.key == fact.key:
-                        check_move(call.state, fact.state)
+                check_move(self.call(fact.key).state, fact.state)
                 return replace(moved, calls=tuple(c for c in self.calls if c.key != fact.key))
+            case f.RoundClosed() if self.calls:
+                raise StateError(f"a round with {len(self.calls)} open call(s) cannot be closed")
             case f.HistoryCompacted():
                 return replace(moved, may_fold=False, context_tokens=fact.after_tokens)
             case _:
@@ -72,5 +86,4 @@ class Snapshot:
 
 
 def _started(call: CallView) -> CallView:
-    check_move(call.state, CallState.STARTED)
     return replace(call, state=CallState.STARTED, attempt=call.attempt + 1, in_doubt=False)

@@ -115,6 +115,7 @@ async def _reconciled(turn: Turn, call: CallView) -> bool:
         arguments = tool.arguments(call.arguments)
     except ArgumentsInvalid:
         return False
+    await turn.flush()  # asking may take long: what is known by now is recorded first
     said = await turn.stop.run(ask_reconcile(tool, arguments, _context(turn, call, call.attempt)))
     if isinstance(said, Done):
         await _settle(turn, call, _Outcome(CallState.SUCCEEDED, encoded(said.result)), SettledBy.RECONCILE)
@@ -134,7 +135,7 @@ async def _report_or_leave(turn: Turn, call: CallView, verdict: Verdict) -> None
 
 
 async def _gated(turn: Turn, call: CallView) -> _Ready | None:
-    """The call, if its tool is there and takes its arguments; else it is answered with what is wrong, and never runs."""
+    """The call, if its tool is there and takes its arguments; else it never runs, and its result is what is wrong."""
     tool = turn.gear.tools.get(call.name)
     if tool is None:
         offered = ", ".join(turn.gear.tools.names) or "none"

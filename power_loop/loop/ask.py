@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import replace
-from typing import Final, cast
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from llm_client.messages import AssistantMessage, ToolCall, provider, text_of, wire
-from llm_client.service import Answer, ChatRequest, StreamEvent
+from llm_client.service import Answer, ChatRequest
 from power_loop.engine import facts as f
-from power_loop.errors import NotConfiguredError, OutputInvalidError, StreamCutError
+from power_loop.errors import OutputInvalidError
+from power_loop.loop.model import answered
 from power_loop.loop.turn import Ending, Turn
-from power_loop.values import CallKey, Effect, Status, cleaned
+from power_loop.tools import ToolRegistry
+from power_loop.values import CallKey, Effect, Status
 
+MAX_FRESH: Final = 35
+"""Characters of a fresh id in a call's id, of which the API takes 40."""
+
+_A_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -52,7 +55,7 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
 async def _take_calls(turn: Turn, message: AssistantMessage, spent: f.ModelCall) -> None:
     """The calls enter the ledger with the message that asks for them; committed together with their start."""
     seq = turn.next_seq
-    named = _identified(message.tool_calls, turn.gear.world.new_id)
+    named = _identified(message.tool_calls, turn.gear.tools, turn.gear.world.new_id)
     message = message.model_copy(update={"tool_calls": named})
     calls = []
     for ordinal, call in enumerate(named):
@@ -98,56 +101,35 @@ async def _take_last_word(turn: Turn, answer: Answer, spent: f.ModelCall, *, wra
 
 async def _answer(turn: Turn, request: ChatRequest) -> tuple[Answer, int]:
     """One answer and how long it took, in milliseconds; streamed only if somebody listens."""
-    llm = turn.gear.llm
-    if llm is None:
-        raise NotConfiguredError("a model", "build the loop with llm=...")
     clock = turn.gear.world.monotonic
     begun = clock()
     turn.gear.world.reached("loop.ask")
-    asked = _streamed(turn, request) if turn.listener is not None else llm.complete(request)
-    answer = await turn.stop.run(asked)
+    answer = await turn.stop.run(answered(turn, request, streamed=turn.listener is not None))
     turn.gear.world.reached("loop.answered")
-    return _sound(answer), round((clock() - begun) * 1000)
-
-
-async def _streamed(turn: Turn, request: ChatRequest) -> Answer:
-    llm = turn.gear.llm
-    assert llm is not None
-    stream = cast("AsyncGenerator[StreamEvent, None]", llm.stream(request))
-    async with aclosing(stream):
-        async for event in stream:
-            if isinstance(event, Answer):
-                return event
-            turn.publish(event)
-    raise StreamCutError("the stream of the model ended without an answer; resume() asks again")
+    return answer, round((clock() - begun) * 1000)
 
 
 def _says_something(message: AssistantMessage, *, wrap_up: bool) -> bool:
     return bool(text_of(message.content).strip() or message.refusal or (message.tool_calls and not wrap_up))
 
 
-def _identified(calls: Sequence[ToolCall], new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
+def _identified(calls: Sequence[ToolCall], tools: ToolRegistry, new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
     """Calls as they can be stored and sent back: each with an id of its own in this answer, and a name an API takes."""
     seen: set[str] = set()
     named = []
     for call in calls:
-        call_id = call.id if call.id and call.id not in seen else f"call_{new_id()}"
+        call_id = call.id
+        while not call_id or call_id in seen:
+            call_id = f"call_{new_id().replace('-', '')[-MAX_FRESH:]}"
         seen.add(call_id)
-        name = _NOT_IN_A_NAME.sub("_", call.name)[:64] or "unnamed"
+        name = call.name
+        if not _A_NAME.fullmatch(name):
+            name = _NOT_IN_A_NAME.sub("_", name)[:64] or "unnamed"
+            while name in tools:  # a guess of ours must never run a tool
+                name = f"_{name}"[:64]
         named.append(call.model_copy(update={"id": call_id, "name": name}))
     return tuple(named)
 
 
 def _stored(message: AssistantMessage, seq: int) -> f.NewMessage:
     return f.NewMessage(seq=seq, role="assistant", body=wire(message), provider=provider(message))
-
-
-def _sound(answer: Answer) -> Answer:
-    """The answer with lone surrogates replaced: no file and no later request could carry them."""
-    try:
-        wire(answer.message)
-        provider(answer.message)
-    except ValueError:
-        whole = cleaned(json.dumps(answer.message.model_dump(mode="python"), ensure_ascii=False))
-        return replace(answer, message=AssistantMessage.model_validate_json(whole))
-    return answer

@@ -13,7 +13,7 @@ from power_loop.loop.ask import ask
 from power_loop.loop.fold import fold
 from power_loop.loop.stop import Stopped
 from power_loop.loop.turn import Ending, Turn
-from power_loop.values import Status
+from power_loop.values import Status, cleaned
 
 
 async def drive(turn: Turn) -> Ending:
@@ -43,7 +43,7 @@ async def drive(turn: Turn) -> Ending:
     except Stopped as stopped:
         await _stop(turn, stopped)
     except ModelError as error:
-        await turn.record(f.TurnFailed(**turn.stamp, error_code=error.code, error=str(error)))
+        await turn.record(f.TurnFailed(**turn.stamp, error_code=error.code, error=cleaned(str(error))))
         raise
     assert turn.ending is not None
     return turn.ending

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from power_loop.compaction.plan import Plan, plan
 from power_loop.compaction.summary import note, summary_request
 from power_loop.engine import facts as f
 from power_loop.errors import ModelError
+from power_loop.loop.model import answered
 from power_loop.loop.turn import Turn
 from power_loop.transcript.measure import tokens
 
@@ -34,27 +34,29 @@ async def fold(turn: Turn) -> None:
 
 
 async def _fold(turn: Turn, planned: Plan) -> str | None:
-    """Why it failed, or None."""
-    llm, config, world = turn.gear.llm, turn.gear.config, turn.gear.world
-    if llm is None:
-        return "there is no model to write the note"
+    """Why it failed, or None. What a summary cost is recorded also if it is of no use."""
+    config, world = turn.gear.config, turn.gear.world
     request = summary_request(
         planned.folded,
         model=turn.model,
         max_chars=config.context_window,
         max_tokens=max(64, turn.limits.fold_at // 8),
+        extra=config.extra,
     )
     begun = world.monotonic()
     try:
-        answer = await turn.stop.run(asyncio.wait_for(llm.complete(request), config.summary_timeout))
+        answer = await turn.stop.run(answered(turn, request), config.summary_timeout)
     except TimeoutError:
         return f"the summary took more than {config.summary_timeout:g} s"
     except ModelError as error:
         return f"the summary failed: {error}"
     milliseconds = round((world.monotonic() - begun) * 1000)
+    spent = f.ModelCall(purpose="summary", model=answer.model, usage=answer.usage, milliseconds=milliseconds)
     body = note(answer.message)
-    if body is None:
-        return "the summary was empty or asked for tools"
+    size = 0 if body is None else tokens(body)
+    if body is None or size >= planned.folded_tokens:
+        await turn.record(f.AnswerDropped(**turn.stamp, model_call=spent))
+        return "the summary was empty or asked for tools" if body is None else "the summary was no shorter"
     world.reached("loop.fold")
     before = turn.snapshot.context_tokens
     await turn.record(
@@ -64,10 +66,8 @@ async def _fold(turn: Turn, planned: Plan) -> str | None:
             note=f.NewMessage(seq=turn.next_seq, role="user", body=body, place=planned.place),
             strategy=STRATEGY,
             before_tokens=before,
-            after_tokens=max(0, before - planned.folded_tokens) + tokens(body),
-            model_call=f.ModelCall(
-                purpose="summary", model=answer.model, usage=answer.usage, milliseconds=milliseconds
-            ),
+            after_tokens=max(0, before - planned.folded_tokens) + size,
+            model_call=spent,
         )
     )
     return None

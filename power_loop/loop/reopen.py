@@ -35,9 +35,8 @@ def warmed(begun: Begun, history: History, *, replay: bool) -> Warm:
     """What a store's history says before the messages that `begun` has just added."""
     added = {message.seq for message in begun.added}
     messages = [message for message in history.messages if message.seq not in added]
-    calls = {call.key.seq for call in begun.calls}
     view = View(_entry(message, replay=replay) for message in messages)
-    answers = [message.seq for message in messages if message.role == "assistant" and message.seq not in calls]
+    answers = [message.seq for message in messages if message.role == "assistant"]
     if history.counted is not None and answers:
         counted = history.counted + view.tokens_after(answers[-1])
     else:

@@ -48,26 +48,37 @@ class StopSignal:
         if self._stop.done():
             raise Stopped(self._stop.result())
 
-    async def first(self, tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-        """Wait until at least one of the tasks is done; those that are.
+    async def first(self, tasks: Iterable[asyncio.Task[Any]], timeout: float | None = None) -> list[asyncio.Task[Any]]:
+        """Wait until at least one of the tasks is done, or for `timeout` seconds; those that are, in the order given.
+
+        What is done counts, also when somebody wants to stop by now: a result that is there is never thrown away.
 
         Raises:
-            Stopped: first; the tasks are the caller's to cancel. A cancellation of the turn's own task counts as one.
+            Stopped: none is done and somebody wants to stop; the tasks are the caller's to cancel. A cancellation of
+                the turn's own task counts as such a wish.
         """
-        waiting = set(tasks)
+        waiting = list(tasks)
         try:
-            await asyncio.wait({*waiting, self._stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*waiting, self._stop}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self.request(Status.CANCELLED, "the task was cancelled")
-        self.check()
-        return {task for task in waiting if task.done()}
+        done = [task for task in waiting if task.done()]
+        if not done:
+            self.check()
+        return done
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, or `Stopped`, with `work` cancelled."""
+    async def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """The result of `work`.
+
+        Raises:
+            Stopped: somebody wants to stop; `work` is cancelled.
+            TimeoutError: `timeout` seconds went by; `work` is cancelled, and left behind if it ignores that.
+        """
         task = asyncio.create_task(work)
         try:
-            await self.first([task])
-        except Stopped:
+            if not await self.first([task], timeout):
+                raise TimeoutError
+        except (Stopped, TimeoutError):
             await give_up([task])
             raise
         return task.result()

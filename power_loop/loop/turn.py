@@ -48,8 +48,8 @@ class Ending:
 class Turn:
     """The driver's hold on a turn.
 
-    `record` is the only way anything changes: facts move the snapshot (or raise), reach the sink, and only then the
-    view and whoever listens.
+    `record` is the only way anything changes: facts move the snapshot and the view (or raise), and reach the sink, then
+    whoever listens. Where the sink refuses them the turn is over, and this object with it.
     """
 
     def __init__(
@@ -174,13 +174,13 @@ class Turn:
                 self.rounds += 1
                 self._add(fact.message, calls=len(fact.calls))
                 self.next_seq = fact.message.seq + len(fact.calls) + 1
-                self._counted(fact.model_call)
+                self._counted(fact.model_call, fact.message)
                 self.snapshot = replace(self.snapshot, calls=tuple(map(self.call_view, fact.calls)))
             case f.AnswerReceived():
                 self.rounds += fact.status != Status.HIT_ROUND_LIMIT
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + 1
-                self._counted(fact.model_call)
+                self._counted(fact.model_call, fact.message)
             case f.AnswerDropped():
                 self.spend(fact.model_call.usage)
             case f.CallSettled():
@@ -198,9 +198,13 @@ class Turn:
         replay = self.gear.llm is not None and self.gear.llm.replay_reasoning
         self.view.add(_entry(message, calls=calls, replay=replay))
 
-    def _counted(self, call: f.ModelCall) -> None:
+    def _counted(self, call: f.ModelCall, message: f.NewMessage) -> None:
+        """The context as the provider counted it, its answer included; where it counts nothing, our estimate."""
         self.spend(call.usage)
-        if call.usage is not None:
+        if call.usage is None:
+            self._grow(message)
+            self.snapshot = replace(self.snapshot, may_fold=True)
+        else:
             self.snapshot = replace(self.snapshot, context_tokens=call.usage.total_tokens, may_fold=True)
 
     def _grow(self, message: f.NewMessage) -> None:

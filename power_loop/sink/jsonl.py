@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -17,27 +18,40 @@ class JsonlSink:
     """Appends one line a fact: `{"fact": "CallSettled", "session": ..., "turn": ..., ...}`.
 
     A write is one `write` call of whole lines to a file opened for appending, so lines of several processes do not mix.
-    A process that dies leaves whole lines; they are not flushed to the disk one by one: the store is what promises
-    that. The file is made with mode 0600.
+    A process killed inside that call leaves one cut line at most, and the next one begins a new line after it. Nothing
+    is flushed to the disk line by line: the store is what promises that. The file is made with mode 0600.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
         self._file: int | None = None
+        self._lock = threading.Lock()
 
     async def record(self, facts: Sequence[Fact]) -> None:
         lines = b"".join(line(fact) for fact in facts)
         await uncancelled(asyncio.to_thread(self._append, lines))
 
     async def aclose(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
 
     def _append(self, lines: bytes) -> None:
-        if self._file is None:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.write(self._file, lines)
+        with self._lock:  # several sessions may record at once, each from a thread of its own
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                if _is_cut(self._file):
+                    lines = b"\n" + lines
+            left = memoryview(lines)
+            while left:  # a file takes all at once, unless the disk is filling up
+                left = left[os.write(self._file, left) :]
+
+
+def _is_cut(file: int) -> bool:
+    """Whether whoever wrote last was killed inside a line."""
+    size = os.fstat(file).st_size
+    return size > 0 and os.pread(file, 1, size - 1) != b"\n"
 
 
 def line(fact: Fact) -> bytes:

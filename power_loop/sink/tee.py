@@ -29,9 +29,15 @@ class TeeSink:
                 await sink.record(facts)
             except Exception:  # a listener's fault stays the listener's
                 LOG.exception("sink %r failed and is dropped", sink)
-                self._others.remove(sink)
+                if sink in self._others:  # else it failed for another session at the same time
+                    self._others.remove(sink)
 
     async def aclose(self) -> None:
-        await self._first.aclose()
-        for sink in self._others:
-            await sink.aclose()
+        try:
+            await self._first.aclose()
+        finally:
+            for sink in self._others:
+                try:
+                    await sink.aclose()
+                except Exception:  # as above
+                    LOG.exception("sink %r could not be closed", sink)

@@ -11,7 +11,8 @@ from typing import Final, Literal
 from power_loop.config import AgentLoopConfig
 from power_loop.engine.limits import Limits
 from power_loop.engine.turns import SessionState, TurnState
-from power_loop.errors import PowerLoopError, SessionBusyError, SessionPendingError
+from power_loop.errors import LoopClosedError, PowerLoopError, SessionBusyError, SessionPendingError
+from power_loop.shielding import uncancelled
 from power_loop.stateful_loop.gates import Gates
 from power_loop.stateful_loop.recovery import Recovered
 from power_loop.stateful_loop.results import StatefulResult
@@ -49,6 +50,7 @@ class Conductor:
         self.runner = runner
         self._config = config
         self._gates = Gates()
+        self._closing = False
 
     async def send(self, wanted: Input, on_pending: OnPending, manner: Manner) -> StatefulResult:
         """A turn on a new input; or, if its request is stored already, its outcome or the rest of it."""
@@ -63,6 +65,7 @@ class Conductor:
                     await self.store.abort_pending(wanted.session, ABORTED)
                 begun = await self._claimed(wanted.session, lambda: self.store.resume_turn(wanted.session, {}), manner)
                 assert not isinstance(begun, StatefulResult)
+                return await self._finish(begun, manner, idle="idle")
             return await self._finish(begun, manner)
 
     async def resume(self, session: SessionId, decisions: Mapping[str, str], manner: Manner) -> StatefulResult:
@@ -82,15 +85,15 @@ class Conductor:
         try:
             if policy == "resume":
                 async with self._entered(session, Manner(if_busy="raise")):
+                    self._check_open()
                     begun = await self.store.resume_turn(session, {}, only_orphan=True)
                     if isinstance(begun, Known):
                         return None
                     result = await self._finish(begun, Manner())
                 return Recovered(session_id=session, action=policy, pending=result.pending_tool_calls, result=result)
-            if await self.store.interrupt_session(session) is None:
+            reason = "its process died" if policy == "abort" else None
+            if await self.store.interrupt_session(session, abort_reason=reason) is None:
                 return None
-            if policy == "abort":
-                await self.store.abort_pending(session, "its process died")
             return Recovered(session_id=session, action=policy, pending=tuple(await self.store.pending(session)))
         except SessionBusyError:
             return None
@@ -106,6 +109,7 @@ class Conductor:
     ) -> Begun | Known | StatefulResult:
         """Claim a session once nobody drives it and nothing is open; or, if resuming that was stopped, its result."""
         while True:
+            self._check_open()
             try:
                 return await claim()
             except SessionBusyError:
@@ -124,7 +128,8 @@ class Conductor:
 
     async def _until_free(self, session: SessionId) -> None:
         """Wait while another process drives a session: by reading only, so that nobody's commit has to wait for us."""
-        while (await self.store.session_info(session)).state is SessionState.RUNNING:  # noqa: ASYNC110 - another process
+        while (await self.store.session_info(session)).state is SessionState.RUNNING:
+            self._check_open()
             await asyncio.sleep(BUSY_POLL)
 
     async def _finish(self, begun: Begun | Known, manner: Manner, *, idle: str | None = None) -> StatefulResult:
@@ -138,6 +143,18 @@ class Conductor:
     async def _entered(self, session: SessionId, manner: Manner) -> AsyncIterator[None]:
         async with self._gates.entered(session, wait=manner.if_busy == "wait"):
             yield
+
+    async def drain(self, seconds: float) -> None:
+        """Give running turns so many seconds to end, then stop them. Whoever waits for a session is refused at once."""
+        self._closing = True
+        try:
+            await self.runner.drain(seconds)
+        finally:
+            await uncancelled(self._gates.emptied())
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise LoopClosedError("this loop was closed while the call waited; nothing of it was written")
 
     def __len__(self) -> int:
         """How many things are kept for single sessions."""

@@ -15,18 +15,21 @@ class Gates:
 
     def __init__(self) -> None:
         self._locks: dict[SessionId, tuple[asyncio.Lock, int]] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     @asynccontextmanager
     async def entered(self, session: SessionId, *, wait: bool) -> AsyncIterator[None]:
         """Inside, nobody else of this loop is in the session.
 
         Raises:
-            SessionBusyError: somebody is, and `wait` is false.
+            SessionBusyError: somebody is, or waits to be, and `wait` is false.
         """
         lock, users = self._locks.get(session, (asyncio.Lock(), 0))
-        if lock.locked() and not wait:
+        if users and not wait:
             raise SessionBusyError(session, "this process", None)
         self._locks[session] = (lock, users + 1)
+        self._empty.clear()
         try:
             async with lock:
                 yield
@@ -34,8 +37,14 @@ class Gates:
             lock, users = self._locks[session]
             if users == 1:
                 del self._locks[session]
+                if not self._locks:
+                    self._empty.set()
             else:
                 self._locks[session] = (lock, users - 1)
+
+    async def emptied(self) -> None:
+        """Wait until nobody is in any session, or waits to be."""
+        await self._empty.wait()
 
     def __len__(self) -> int:
         return len(self._locks)

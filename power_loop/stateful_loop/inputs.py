@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import pydantic_core
 from pydantic import BaseModel, ValidationError
 
-from llm_client.messages import MESSAGE, ContentPart, SystemMessage, UserMessage, wire
+from llm_client.messages import (
+    MESSAGE,
+    ContentPart,
+    Message,
+    RefusalPart,
+    SystemMessage,
+    TextPart,
+    UserMessage,
+    wire,
+)
 from power_loop.errors import InputInvalidError
 from power_loop.store.transactions.settle import Resolution
 from power_loop.tools import encoded
-from power_loop.values import MAX_ID_LENGTH, compact_json, storable
+from power_loop.values import MAX_ID_LENGTH, cleaned, compact_json, storable
 
 UserInput: TypeAlias = str | Sequence[ContentPart | Mapping[str, Any]] | UserMessage | Mapping[str, Any]
 """Text, a list of content parts, or a whole user message; parts and messages as models or as the API's JSON objects."""
 
 UNSET: Final = object()
+
+DECISIONS: Final = ("retry", "report", "abort")
+
+_NAME: Final = re.compile(r"[^\s<|\\/>]{1,64}")
+"""What the API takes as the name of a message's author."""
 
 
 def user_message(given: object) -> str:
@@ -62,7 +78,7 @@ def metadata_text(given: object) -> str | None:
     try:
         text = compact_json(dict(given))
         pydantic_core.from_json(text, allow_inf_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputInvalidError("metadata", f"is not JSON ({error})", "use text, numbers, lists, dicts") from None
     return storable("metadata", text)
 
@@ -82,9 +98,45 @@ def one_of(what: str, given: object, words: Sequence[str]) -> str:
     return given
 
 
+def decisions(given: object) -> dict[str, str]:
+    """What is to become of calls in doubt, by their ids; whether there are such calls is for the store to say."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InputInvalidError("decisions", f"is a {type(given).__name__}", "give a dict from call ids to words")
+    return {
+        short_text("a call id in decisions", call_id): one_of(f"decisions[{call_id!r}]", word, DECISIONS)
+        for call_id, word in given.items()
+    }
+
+
+def stop_event(given: object) -> None:
+    """Raises `InputInvalidError` unless it is None or can be asked whether it is set."""
+    if given is not None and (isinstance(given, type) or not callable(getattr(given, "is_set", None))):
+        raise InputInvalidError(
+            "stop_event", f"is a {type(given).__name__}", "give an asyncio.Event, a threading.Event or the like"
+        )
+
+
+def seconds(what: str, given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
+        raise InputInvalidError(what, f"is {given!r}", "give seconds, 0 or more")
+    return given
+
+
+def part_problems(parts: Mapping[str, tuple[object, Sequence[str]]]) -> list[str]:
+    """What is wrong with the parts a loop is built from, each given with what it must have; absent ones are right."""
+    return [
+        f"{name} is {cleaned(repr(part))[:80]}, which has no {missing[0]}: give an instance of one that has"
+        for name, (part, needed) in parts.items()
+        if part is not None
+        and (missing := [word for word in needed if isinstance(part, type) or not hasattr(part, word)])
+    ]
+
+
 def resolution(result: object, error: object, *, retry: bool, report: bool) -> Resolution:
     """What a person said of a call, exactly one thing."""
-    said = [result is not UNSET, error is not None, retry, report]
+    said = [result is not UNSET, error is not None, bool(retry), bool(report)]
     if sum(said) != 1:
         raise InputInvalidError(
             "resolve()", f"was told {sum(said)} things", "give exactly one of result=, error=, retry=True, report=True"
@@ -116,14 +168,33 @@ def _checked(message: dict[str, Any]) -> str:
     try:
         parsed = MESSAGE.validate_python(message, strict=False)
         text = wire(parsed)
+        pydantic_core.from_json(text, allow_inf_nan=False)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"] if step != "user")
         raise InputInvalidError(
             "user_input", f"is wrong at {where or 'its top'} ({first['msg']})", "use the content parts of the API"
         ) from None
-    except pydantic_core.PydanticSerializationError:
+    except (ValueError, RecursionError) as error:
         raise InputInvalidError(
-            "user_input", "holds a lone surrogate", 'clean it with text.encode("utf-8", "replace").decode()'
+            "user_input", f"cannot be written as JSON ({error})", "use JSON values, and text without lone surrogates"
         ) from None
+    _check_user(parsed)
     return text
+
+
+def _check_user(message: Message) -> None:
+    """What is stored is sent again with every later request: one refused message would spoil the session for good."""
+    assert isinstance(message, UserMessage)
+    if message.name is not None and not _NAME.fullmatch(message.name):
+        raise InputInvalidError(
+            "user_input",
+            f"has the name {message.name!r}",
+            "the API takes 1 to 64 characters, no spaces and none of <|\\/>",
+        )
+    if isinstance(message.content, str):
+        return
+    if any(isinstance(part, RefusalPart) for part in message.content):
+        raise InputInvalidError("user_input", "holds a refusal", "only a model's answer can")
+    if all(isinstance(part, TextPart) and not part.text.strip() for part in message.content):
+        raise InputInvalidError("user_input", "is empty", "send text, content parts or a user message")

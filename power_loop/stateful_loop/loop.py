@@ -13,6 +13,7 @@ from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import IfBusy, Manner, OnPending
 from power_loop.stateful_loop.recovery import Recovered
 from power_loop.stateful_loop.results import StatefulResult
+from power_loop.stateful_loop.runner import note_lost
 from power_loop.stateful_loop.sessions import Sessions
 from power_loop.stateful_loop.watch import StopEvent
 from power_loop.store.contract import Input
@@ -64,7 +65,8 @@ class StatefulAgentLoop(Sessions):
             SessionPendingError: calls are open and `on_pending` is `raise`. Nothing was written.
             SessionBusyError: another turn runs and `if_busy` is `raise`. Nothing was written.
             InputInvalidError, NotConfiguredError: an argument breaks a rule, or there is no model. Nothing was written.
-            ModelError: no answer could be had. The input stays; `resume` asks again.
+            ModelError: no answer could be had. The input stays; `resume` asks again. With `on_pending="resume"` it may
+                be the resumed turn that failed: then the input is not stored yet (`get_turns` tells).
             EpochLostError: another process took the session over; what it did stands, what this one had left to do does
                 not.
             StoreError: the store refused.
@@ -102,6 +104,7 @@ class StatefulAgentLoop(Sessions):
             if not sending.done():
                 sending.cancel()
                 await uncancelled(asyncio.wait([sending]))
+                note_lost(sending)
 
     def send_sync(self, user_input: inputs.UserInput, session_id: str | None = None, **options: Any) -> StatefulResult:
         """`send` for scripts without an event loop: opens the store, sends, closes it.
@@ -145,8 +148,8 @@ class StatefulAgentLoop(Sessions):
         reconciled by its tool, or else treated as `in_doubt` (the configuration's, unless given here) or this call's
         entry in `decisions` says: `retry`, `report`, `abort`. Then the model is asked again.
 
-        `force` takes the session even from a living owner in another process, one that hangs or is stopped: whatever that
-        one still writes is refused.
+        `force` takes the session even from a living owner in another process, one that hangs or is stopped: whatever
+        that one still writes is refused.
 
         With nothing to go on from, no model is called: the result is the last turn's, with `stop_reason` `idle`.
 
@@ -158,9 +161,11 @@ class StatefulAgentLoop(Sessions):
         if in_doubt is not None:
             in_doubt = InDoubt(inputs.one_of("in_doubt", in_doubt, tuple(InDoubt)))
         inputs.one_of("if_busy", if_busy, ("wait", "raise"))
+        inputs.stop_event(stop_event)
+        wanted = inputs.decisions(decisions)
         conductor = await self._open(for_turns=True)
         manner = Manner(if_busy=if_busy, in_doubt=in_doubt, stop_event=stop_event, force=force)
-        return await conductor.resume(session, dict(decisions or {}), manner)
+        return await conductor.resume(session, wanted, manner)
 
     async def recover(self, policy: Literal["report", "resume", "abort"] = "report") -> list[Recovered]:
         """Take up every session whose owner died; each exactly once, whatever other processes do at the same time.
@@ -175,6 +180,7 @@ class StatefulAgentLoop(Sessions):
     async def _send(self, wanted: Input, on_pending: OnPending, manner: Manner) -> StatefulResult:
         inputs.one_of("on_pending", on_pending, ("raise", "resume", "abort"))
         inputs.one_of("if_busy", manner.if_busy, ("wait", "raise"))
+        inputs.stop_event(manner.stop_event)
         conductor = await self._open(for_turns=True)
         return await conductor.send(wanted, on_pending, manner)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from llm_client.service import Usage
 from power_loop.engine import facts as f
@@ -21,11 +22,13 @@ from power_loop.sink import MessageSink, StoreSink, TeeSink
 from power_loop.stateful_loop.results import StatefulResult, summed
 from power_loop.stateful_loop.watch import StopEvent, Watch
 from power_loop.store.contract import Begun, Known, SessionStore
-from power_loop.values import SessionId, Status
+from power_loop.values import SessionId, Status, cleaned
 
 LOG = logging.getLogger("power_loop.runner")
 
 Listener = Callable[[Event], None]
+
+CLOSING: Final = "the loop is closing"
 
 
 class Runner:
@@ -38,6 +41,7 @@ class Runner:
         self._watch = Watch(store)
         self._warm: OrderedDict[SessionId, Warm] = OrderedDict()
         self._running: dict[asyncio.Task[StatefulResult], StopSignal] = {}
+        self._closing = False
 
     async def run(
         self, begun: Begun, limits: Limits, stop_event: StopEvent | None, listener: Listener | None
@@ -47,6 +51,8 @@ class Runner:
         A cancelled caller stops the turn, waits until its end is recorded, and is then let go.
         """
         stop = StopSignal()
+        if self._closing:
+            stop.request(Status.STOPPED, CLOSING)
         self._watch.add(begun.claim, stop, stop_event)
         task = asyncio.create_task(self._drive(begun, limits, stop, listener), name=f"turn of {begun.claim.session}")
         self._running[task] = stop
@@ -58,7 +64,7 @@ class Runner:
             try:
                 await uncancelled(asyncio.wait([task]))
             finally:
-                _note_lost(task)
+                note_lost(task)
             raise
         finally:
             self._watch.remove(begun.claim)
@@ -93,12 +99,15 @@ class Runner:
 
     async def drain(self, seconds: float) -> None:
         """Let running turns end, for so long; then stop them and wait until their ends are recorded."""
-        if self._running and seconds > 0:
-            await asyncio.wait(self._running, timeout=seconds)
-        while self._running:
-            for stop in self._running.values():
-                stop.request(Status.STOPPED, "the loop is closing")
-            await uncancelled(asyncio.wait(self._running))
+        try:
+            if self._running and seconds > 0:
+                await asyncio.wait(self._running, timeout=seconds)
+        finally:
+            self._closing = True
+            while self._running:
+                for stop in self._running.values():
+                    stop.request(Status.STOPPED, CLOSING)
+                await uncancelled(asyncio.wait(self._running))
 
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)
@@ -118,15 +127,16 @@ class Runner:
             )
             await turn.announce(began(begun))
             ending = await drive(turn)
-            self._keep(begun, turn)
-            return await self._result(turn, ending)
         except (ModelError, EpochLostError):
             raise  # recorded as a failure; or no longer ours to record
         except BaseException as error:
-            await self._record_failure(begun, error)
+            await self._record_failure(begun, sink, listener, error)
             raise
         finally:
             self._store.release(claim)
+        # The end is on disk: whatever goes wrong from here on must not change it.
+        self._keep(begun, turn)
+        return await self._result(turn, ending)
 
     async def _result(self, turn: Turn, ending: Ending) -> StatefulResult:
         pending = () if turn.snapshot.calls == () else tuple(await self._store.pending(turn.session))
@@ -154,7 +164,9 @@ class Runner:
         while len(self._warm) > self._gear.config.warm_sessions:
             self._warm.popitem(last=False)
 
-    async def _record_failure(self, begun: Begun, error: BaseException) -> None:
+    async def _record_failure(
+        self, begun: Begun, sink: MessageSink, listener: Listener | None, error: BaseException
+    ) -> None:
         """The turn ended for a reason that is not the model's; write that down as well as may be."""
         claim = begun.claim
         fact: f.Fact
@@ -164,17 +176,20 @@ class Runner:
             )
         else:
             code = error.code if isinstance(error, PowerLoopError) else "internal"
-            fact = f.TurnFailed(session=claim.session, turn=claim.turn, error_code=code, error=f"{error}")
+            fact = f.TurnFailed(session=claim.session, turn=claim.turn, error_code=code, error=cleaned(f"{error}"))
         try:
-            await self._store.record(claim, [fact])
+            await sink.record([fact])
         except PowerLoopError as lost:
             LOG.error("the end of turn %d of session %s could not be recorded: %s", claim.turn, claim.session, lost)
+            return
+        if listener is not None:
+            listener(fact)
 
     def _ended(self, task: asyncio.Task[StatefulResult]) -> None:
         self._running.pop(task, None)
 
 
-def _note_lost(task: asyncio.Task[StatefulResult]) -> None:
+def note_lost(task: asyncio.Task[StatefulResult]) -> None:
     """What a turn raised after its caller was cancelled: nobody is left to hear it but the log."""
     if task.done() and not task.cancelled() and task.exception() is not None:
         LOG.warning("a turn failed while it was stopped: %s", task.exception())

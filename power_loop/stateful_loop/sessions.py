@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -25,6 +26,8 @@ from power_loop.tools import Tool, ToolRegistry
 from power_loop.values import SessionId, World
 from power_loop.values import session_id as checked_id
 
+LOG = logging.getLogger("power_loop.loop")
+
 
 class Sessions:
     """The half of `StatefulAgentLoop` that needs neither model nor tools; it also opens and closes the store."""
@@ -43,6 +46,21 @@ class Sessions:
     ) -> None:
         if (db_path is None) == (store is None):
             raise ConfigError(["give either db_path or store"])
+        problems = inputs.part_problems(
+            {
+                "llm": (llm, ("complete", "stream", "replay_reasoning")),
+                "store": (store, ("begin_turn", "record")),
+                "config": (config, ("fold_at",)),
+                "world": (world, ("now", "new_id", "reached")),
+                "sinks": (sinks, ("__iter__",)),
+            }
+        )
+        if not problems:
+            problems = inputs.part_problems(
+                {f"sinks[{number}]": (sink, ("record", "aclose")) for number, sink in enumerate(sinks)}
+            )
+        if problems:
+            raise ConfigError(problems)
         self.config = config or AgentLoopConfig()
         self.tools = ToolRegistry.of(tools)
         self._llm = llm
@@ -136,11 +154,13 @@ class Sessions:
         before: SessionInfo | None = None,
     ) -> list[SessionInfo]:
         """Sessions, the one changed last first; `before` is the last one of the page before."""
-        if not isinstance(limit, int) or not 1 <= limit <= 10_000:
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
             raise InputInvalidError("limit", f"is {limit!r}", "give a number from 1 to 10000")
+        if before is not None and not isinstance(before, SessionInfo):
+            raise InputInvalidError("before", f"is a {type(before).__name__}", "give a session of the page before")
         which = Listing(
             limit=limit,
-            archived=archived,
+            archived=bool(archived),
             parent=None if parent is None else checked_id(parent),
             before=None if before is None else (before.updated_at, before.session_id),
         )
@@ -180,7 +200,9 @@ class Sessions:
         return await store.turns(checked_id(session_id))
 
     async def get_usage(self, session_id: str, *, turn: int | None = None) -> SessionUsage:
-        """Every model call, one row each, and their sums."""
+        """Every model call, one row each, and their sums; with `turn`, of that turn."""
+        if turn is not None and (isinstance(turn, bool) or not isinstance(turn, int) or not 0 <= turn < 2**63):
+            raise InputInvalidError("turn", f"is {turn!r}", "give the number of a turn")
         store = (await self._open()).store
         return SessionUsage(tuple(await store.usage(checked_id(session_id), turn)))
 
@@ -188,7 +210,7 @@ class Sessions:
         """Hide a session from listings and sends, or bring it back. Raises `SessionBusyError` while it is driven."""
         session = checked_id(session_id)
         conductor = await self._open()
-        await conductor.store.archive_session(session, archived)
+        await conductor.store.archive_session(session, bool(archived))
         conductor.runner.forget(session)
 
     async def close_session(self, session_id: str, *, cascade: bool = True) -> list[str]:
@@ -205,7 +227,11 @@ class Sessions:
         return closed
 
     async def delete_session(self, session_id: str) -> None:
-        """Leave no row of a session, nor of those below it, in any table. Raises `SessionBusyError` while it is driven."""
+        """Leave no row of a session, nor of those below it, in any table.
+
+        Raises:
+            SessionBusyError: somebody alive drives it.
+        """
         session = checked_id(session_id)
         conductor = await self._open()
         await conductor.store.delete_session(session)
@@ -213,6 +239,7 @@ class Sessions:
 
     async def aclose(self, *, drain: float = 0) -> None:
         """Give running turns `drain` seconds to end, stop the rest (they can be resumed), and close what is ours."""
+        drain = inputs.seconds("drain", drain)
         self._closed = True
         await self._stop(drain)
 
@@ -274,13 +301,20 @@ class Sessions:
             conductor = await uncancelled(opening)
         except PowerLoopError:
             return  # it never opened, and whoever asked for it was told
-        await conductor.runner.drain(drain)
-        for sink in self._sinks:
-            await sink.aclose()
-        if self._llm is not None:
-            await self._llm.aclose()
+        try:
+            await conductor.drain(drain)
+        finally:
+            await uncancelled(self._give_back(conductor.store))
+
+    async def _give_back(self, store: SessionStore) -> None:
+        """Close what is ours, all of it, whatever goes wrong with one."""
+        for part in (*self._sinks, *(() if self._llm is None else (self._llm,))):
+            try:
+                await part.aclose()
+            except Exception:  # an app's own code; the store must be closed all the same
+                LOG.exception("%r could not be closed", part)
         if self._given is None:
-            await conductor.store.aclose()
+            await store.aclose()
 
 
 def _heard(opening: asyncio.Task[Conductor]) -> None:

@@ -40,7 +40,10 @@ class Watch:
         self._version = -1
 
     def add(self, claim: Claim, stop: StopSignal, event: StopEvent | None) -> None:
-        self._turns[claim.session, claim.epoch] = _Watched(stop, event)
+        watched = _Watched(stop, event)
+        _hear(watched)
+        self._turns[claim.session, claim.epoch] = watched
+        self._version = -1  # a request may have come since the claim, and been read when nobody here was concerned
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look(), name="power_loop.watch")
 
@@ -53,8 +56,7 @@ class Watch:
     async def _look(self) -> None:
         while True:
             for watched in self._turns.values():
-                if watched.event is not None and watched.event.is_set():
-                    watched.stop.request(Status.STOPPED, "the stop event was set")
+                _hear(watched)
             try:
                 await self._ask_store()
             except PowerLoopError as error:
@@ -66,8 +68,23 @@ class Watch:
         version = await self._store.changed()
         if version == self._version:
             return
-        for session, epoch, reason in await self._store.stops_requested():
+        self._version = version
+        try:
+            wanted = await self._store.stops_requested()
+        except PowerLoopError:
+            self._version = -1
+            raise
+        for session, epoch, reason in wanted:
             watched = self._turns.get((session, epoch))
             if watched is not None:
                 watched.stop.request(Status.STOPPED, reason)
-        self._version = version
+
+
+def _hear(watched: _Watched) -> None:
+    try:
+        wanted = watched.event is not None and watched.event.is_set()
+    except Exception:  # an event of the app's; the other turns must still be stoppable
+        LOG.exception("the stop event %r cannot be asked", watched.event)
+        return
+    if wanted:
+        watched.stop.request(Status.STOPPED, "the stop event was set")

@@ -13,7 +13,7 @@ from power_loop.engine.turns import session_state
 from power_loop.errors import SessionAmbiguousError, SessionNotFoundError
 from power_loop.store import records
 from power_loop.store.port import Port
-from power_loop.store.transactions import rows
+from power_loop.store.transactions import manage, rows
 from power_loop.store.transactions.begin import Drives
 from power_loop.values import SessionId, to_micros
 
@@ -76,9 +76,14 @@ def history(db: Port, session_id: SessionId) -> History:
 
 def _active(db: Port, session: records.SessionRow) -> list[records.StoredMessage]:
     found = [records.message_of(db, session, row) for row in db.all("active_messages", session=session.key)]
-    if len(found) != session.active:
-        raise records.damaged(db, session.id, f"the list of messages ({len(found)} of {session.active} are there)")
+    _all_there(db, session, "messages", len(found), session.active)
     return found
+
+
+def _all_there(db: Port, session: records.SessionRow, things: str, found: int, written: int) -> None:
+    """A row that went missing is as bad as one that lies."""
+    if found != written:
+        raise records.damaged(db, session.id, f"the list of {things} ({found} of {written} are there)")
 
 
 def messages(
@@ -88,7 +93,11 @@ def messages(
     if not include_compacted and not mark_damage:
         return _active(db, session)
     name = "all_messages" if include_compacted else "active_messages"
-    return [records.message_of(db, session, row, mark_damage=mark_damage) for row in db.all(name, session=session.key)]
+    found = [records.message_of(db, session, row, mark_damage=mark_damage) for row in db.all(name, session=session.key)]
+    if not mark_damage:
+        # Every number up to the next is a message, but for those kept for the results of open calls.
+        _all_there(db, session, "messages", len(found), session.next_seq - 1 - len(rows.open_calls(db, session)))
+    return found
 
 
 def pending(db: Port, drives: Drives, session_id: SessionId) -> list[OpenCall]:
@@ -99,17 +108,26 @@ def pending(db: Port, drives: Drives, session_id: SessionId) -> list[OpenCall]:
 
 def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
     session = rows.session_row(db, session_id)
-    return [records.call_of(db, session, row) for row in db.all("list_calls", session=session.key)]
+    found = [records.call_of(db, session, row) for row in db.all("list_calls", session=session.key)]
+    asked = db.one("calls_asked", session=session.key)
+    assert asked is not None
+    _all_there(db, session, "calls", len(found), asked["calls"])
+    return found
 
 
 def turns(db: Port, session_id: SessionId) -> list[records.TurnInfo]:
     session = rows.session_row(db, session_id)
-    return [records.turn_of(db, session, row) for row in db.all("list_turns", session=session.key)]
+    found = [records.turn_of(db, session, row) for row in db.all("list_turns", session=session.key)]
+    _all_there(db, session, "turns", len(found), session.next_turn - 1)
+    return found
 
 
 def usage(db: Port, session_id: SessionId, turn: int | None) -> list[records.UsageInfo]:
     session = rows.session_row(db, session_id)
-    return [records.usage_of(db, session, row) for row in db.all("list_usage", session=session.key, turn=turn)]
+    found = [records.usage_of(db, session, row) for row in db.all("list_usage", session=session.key, turn=turn)]
+    if turn is None:
+        _all_there(db, session, "usage rows", len(found), found[-1].number if found else 0)
+    return found
 
 
 def message(db: Port, session_id: SessionId, seq: int) -> records.StoredMessage | None:
@@ -141,7 +159,7 @@ def orphans(db: Port, drives: Drives) -> list[SessionId]:
 
 def stops_requested(db: Port) -> list[tuple[SessionId, int, str]]:
     """Sessions somebody asked to stop: id, epoch, reason."""
-    return [(SessionId(row["id"]), row["epoch"], row["stop_reason"]) for row in db.all("stops_requested")]
+    return [(SessionId(row["id"]), row["epoch"], manage.reason_of(row)) for row in db.all("stops_requested")]
 
 
 def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.SessionInfo:
@@ -166,7 +184,7 @@ def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.Sess
         turns=session.next_turn - 1,
         messages=session.next_seq - 1,
         active_messages=session.active,
-        parent=session.parent,
+        parent=None if session.parent is None else rows.session_by_key(db, session.parent).id,
         model=session.model,
         metadata={} if session.metadata is None else pydantic_core.from_json(session.metadata),
         archived=session.archived,

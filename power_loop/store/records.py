@@ -12,6 +12,7 @@ import pydantic_core
 
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
 from power_loop.engine.calls import CallState, OpenCall, SettledBy, idempotency_key
+from power_loop.engine.facts import NewMessage
 from power_loop.engine.turns import SessionState, TurnState
 from power_loop.errors import StoreDamagedError
 from power_loop.store.port import Port, Row, seal
@@ -135,7 +136,7 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageInfo:
-    """One model call. Token counts are None where the endpoint reported none; `cost` is None where no price is known."""
+    """One model call. Token counts are None where the endpoint reported none, `cost` where no price is known."""
 
     number: int
     turn: int
@@ -156,7 +157,7 @@ class SessionRow:
 
     key: int
     id: SessionId
-    parent: str | None
+    parent: int | None
     model: str | None
     metadata: str | None
     created_at: datetime
@@ -205,49 +206,84 @@ class SessionInfo:
         )
 
 
-def session_seal(id: str, model: str | None, metadata: str | None, created_at: int) -> int:
-    return seal(id, model, metadata, created_at)
+# A row's `crc` seals every column of it that never changes, a turn's `end_crc` those that are written at its end.
 
 
-def message_seal(session: int, seq: int, role: str, body: str, provider: str | None) -> int:
-    return seal(session, seq, role, body, provider)
+def session_seal(
+    key: int, id: str, parent: int | None, model: str | None, metadata: str | None, created_at: int
+) -> int:
+    return seal(key, id, parent, model, metadata, created_at)
 
 
-def turn_seal(session: int, number: int, request_id: str | None, metadata: str | None, owner: str) -> int:
-    return seal(session, number, request_id, metadata, owner)
+def message_seal(session: int, message: NewMessage, turn: int, note_of: int | None, created_at: int) -> int:
+    place = message.seq if message.place is None else message.place
+    where = (session, message.seq, turn, place, note_of, int(message.pinned), created_at)
+    return seal(*where, message.role, message.body, message.provider)
 
 
-def end_seal(status: str, stop_reason: str | None, error_code: str | None, error: str | None) -> int:
-    return seal(status, stop_reason, error_code, error)
+def turn_seal(
+    session: int, numbers: tuple[int, int, int], request_id: str | None, metadata: str | None, owner: str, started: int
+) -> int:
+    """`numbers`: its own, its origin, its epoch."""
+    return seal(session, *numbers, request_id, metadata, owner, started)
 
 
-def call_seal(session: int, key: CallKey, id: str, name: str, arguments: str, hashes: tuple[str, str | None]) -> int:
-    return seal(session, key.seq, key.ordinal, id, name, arguments, *hashes)
+def end_seal(
+    status: str, stop_reason: str | None, error_code: str | None, error: str | None, answer_seq: int | None
+) -> int:
+    return seal(status, stop_reason, error_code, error, answer_seq)
 
 
-def usage_seal(session: int, turn: int, purpose: str, model: str, tokens: Sequence[int | None]) -> int:
-    return seal(session, turn, purpose, model, *tokens)
+def call_seal(
+    session: int,
+    key: CallKey,
+    texts: tuple[str, str, str],
+    hashes: tuple[str, str | None],
+    effect: str,
+    turn: int,
+    requested_at: int,
+) -> int:
+    """`texts`: id, name, arguments; `hashes`: of the arguments, of the tool's schema."""
+    return seal(session, key.seq, key.ordinal, *texts, *hashes, effect, turn, requested_at)
+
+
+def usage_seal(
+    session: int,
+    turn: int,
+    purpose: str,
+    model: str,
+    tokens: Sequence[int | None],
+    spent: tuple[float | None, int, int],
+) -> int:
+    """`spent`: cost, milliseconds, when."""
+    return seal(session, turn, purpose, model, *tokens, *spent)
 
 
 def compaction_seal(session: int, number: int, strategy: str, model: str | None) -> int:
     return seal(session, number, strategy, model)
 
 
+def is_session(row: Row) -> bool:
+    """Whether the row of a session is what was written."""
+    texts = (row["id"], row["parent"], row["model"], row["metadata"], row["created_at"])
+    return bool(row["crc"] == session_seal(row["key"], *texts))
+
+
 def session_of(db: Port, row: Row) -> SessionRow:
-    _check(
-        db, row["crc"] == session_seal(row["id"], row["model"], row["metadata"], row["created_at"]), row["id"], "row"
-    )
+    numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"])
+    _check(db, is_session(row) and all(type(number) is int for number in numbers), row["id"], "the row")
+    when = _Clock(db, row["id"], "the row")
     return SessionRow(
         key=row["key"],
         id=SessionId(row["id"]),
         parent=row["parent"],
         model=row["model"],
         metadata=row["metadata"],
-        created_at=from_micros(row["created_at"]),
-        updated_at=from_micros(row["updated_at"]),
+        created_at=when.at(row["created_at"]),
+        updated_at=when.at(row["updated_at"]),
         epoch=row["epoch"],
         owner=row["owner"],
-        owner_since=_time(row["owner_since"]),
+        owner_since=when.maybe(row["owner_since"]),
         next_seq=row["next_seq"],
         next_turn=row["next_turn"],
         active=row["active"],
@@ -259,13 +295,21 @@ def session_of(db: Port, row: Row) -> SessionRow:
 
 def message_of(db: Port, session: SessionRow, row: Row, *, mark_damage: bool = False) -> StoredMessage:
     """Raises `StoreDamagedError`, or marks the message `damaged` where that is asked for."""
-    state = row["state"]
-    sound = row["crc"] == message_seal(session.key, row["seq"], row["role"], row["body"], row["provider"])
-    sound = sound and state in ("active", "compacted_out")
+    state, seq, at = row["state"], row["seq"], row["created_at"]
+    new = NewMessage(
+        seq=seq,
+        role=row["role"],
+        body=row["body"],
+        provider=row["provider"],
+        place=row["place"],
+        pinned=bool(row["pinned"]),
+    )
+    sound = row["crc"] == message_seal(session.key, new, row["turn"], row["note_of"], at)
+    sound = sound and (state == "active" if row["folded_by"] is None else state == "compacted_out")
     if not sound and not mark_damage:
-        _check(db, False, session.id, f"message {row['seq']}", row["seq"])
+        _check(db, False, session.id, f"message {seq}", seq)
     return StoredMessage(
-        seq=row["seq"],
+        seq=seq,
         place=row["place"],
         turn=row["turn"],
         role=row["role"] if sound else "user",
@@ -275,37 +319,37 @@ def message_of(db: Port, session: SessionRow, row: Row, *, mark_damage: bool = F
         pinned=bool(row["pinned"]),
         note=row["note_of"] is not None,
         folded_by=row["folded_by"],
-        created_at=from_micros(row["created_at"]),
+        created_at=from_micros(at) if sound else session.created_at,
     )
 
 
 def turn_of(db: Port, session: SessionRow, row: Row) -> TurnInfo:
     thing = f"turn {row['number']}"
-    crc = turn_seal(session.key, row["number"], row["request_id"], row["metadata"], row["owner"])
+    numbers = (row["number"], row["origin"], row["epoch"])
+    crc = turn_seal(session.key, numbers, row["request_id"], row["metadata"], row["owner"], row["started_at"])
     _check(db, row["crc"] == crc, session.id, thing)
     state = _member(db, TurnState, row["state"], session.id, thing)
     ended = row["ended_at"] is not None
-    sound = state.live != ended and (
-        not ended or row["end_crc"] == end_seal(row["status"], row["stop_reason"], row["error_code"], row["error"])
-    )
-    _check(db, sound, session.id, thing)
+    end = (row["status"], row["stop_reason"], row["error_code"], row["error"], row["answer_seq"])
+    _check(db, state.live != ended and (not ended or row["end_crc"] == end_seal(*end)), session.id, thing)
+    when = _Clock(db, session.id, thing)
     return TurnInfo(
         number=row["number"],
         origin=row["origin"],
         request_id=row["request_id"],
         metadata={} if row["metadata"] is None else pydantic_core.from_json(row["metadata"]),
         state=state,
-        status=row["status"],
-        stop_reason=row["stop_reason"],
-        error_code=row["error_code"],
-        error=row["error"],
+        status=row["status"] if ended else None,
+        stop_reason=row["stop_reason"] if ended else None,
+        error_code=row["error_code"] if ended else None,
+        error=row["error"] if ended else None,
         rounds=row["rounds"],
         tool_calls=row["tool_calls"],
-        answer_seq=row["answer_seq"],
+        answer_seq=row["answer_seq"] if ended else None,
         epoch=row["epoch"],
         owner=row["owner"],
-        started_at=from_micros(row["started_at"]),
-        ended_at=_time(row["ended_at"]),
+        started_at=when.at(row["started_at"]),
+        ended_at=when.maybe(row["ended_at"]),
     )
 
 
@@ -313,12 +357,21 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
     key = CallKey(row["seq"], row["ordinal"])
     thing = f"call {row['id']} of message {key.seq}"
     crc = call_seal(
-        session.key, key, row["id"], row["name"], row["arguments"], (row["arguments_hash"], row["schema_hash"])
+        session.key,
+        key,
+        (row["id"], row["name"], row["arguments"]),
+        (row["arguments_hash"], row["schema_hash"]),
+        row["effect"],
+        row["turn"],
+        row["requested_at"],
     )
     _check(db, row["crc"] == crc, session.id, thing, key.seq)
+    state = _member(db, CallState, row["state"], session.id, thing)
     settled_by = row["settled_by"]
     decision = row["decision"]
-    _check(db, decision in (None, "retry", "report"), session.id, thing, key.seq)
+    sound = decision in (None, "retry", "report") and state.open == (row["result_seq"] is None) == (settled_by is None)
+    _check(db, sound, session.id, thing, key.seq)
+    when = _Clock(db, session.id, thing)
     return CallInfo(
         key=key,
         turn=row["turn"],
@@ -328,22 +381,24 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
         arguments_hash=row["arguments_hash"],
         schema_hash=row["schema_hash"],
         effect=_member(db, Effect, row["effect"], session.id, thing),
-        state=_member(db, CallState, row["state"], session.id, thing),
+        state=state,
         settled_by=None if settled_by is None else _member(db, SettledBy, settled_by, session.id, thing),
         decision=decision,
         attempt=row["attempt"],
         epoch=row["epoch"],
-        requested_at=from_micros(row["requested_at"]),
-        started_at=_time(row["started_at"]),
-        settled_at=_time(row["settled_at"]),
+        requested_at=when.at(row["requested_at"]),
+        started_at=when.maybe(row["started_at"]),
+        settled_at=when.maybe(row["settled_at"]),
         result_seq=row["result_seq"],
     )
 
 
 def usage_of(db: Port, session: SessionRow, row: Row) -> UsageInfo:
+    thing = f"usage row {row['number']}"
     tokens = (row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"], row["reasoning_tokens"])
-    crc = usage_seal(session.key, row["turn"], row["purpose"], row["model"], tokens)
-    _check(db, row["crc"] == crc, session.id, f"usage row {row['number']}")
+    spent = (row["cost"], row["milliseconds"], row["at"])
+    crc = usage_seal(session.key, row["turn"], row["purpose"], row["model"], tokens, spent)
+    _check(db, row["crc"] == crc, session.id, thing)
     return UsageInfo(
         number=row["number"],
         turn=row["turn"],
@@ -377,5 +432,17 @@ def _member(db: Port, words: type[E], word: str, session: str, thing: str) -> E:
         raise damaged(db, session, thing) from None
 
 
-def _time(at: int | None) -> datetime | None:
-    return None if at is None else from_micros(at)
+class _Clock:
+    """Times of one row; a number that is no time is damage."""
+
+    def __init__(self, db: Port, session: str, thing: str) -> None:
+        self._row = (db, session, thing)
+
+    def at(self, at: int) -> datetime:
+        try:
+            return from_micros(at)
+        except (TypeError, ValueError, OverflowError, OSError):
+            raise damaged(*self._row) from None
+
+    def maybe(self, at: int | None) -> datetime | None:
+        return None if at is None else self.at(at)

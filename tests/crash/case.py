@@ -21,7 +21,7 @@ from power_loop.testing.crash import CrashPoints, Point
 from tests.crash import oracle
 from tests.crash.evidence import Evidence, collect
 from tests.crash.points import EveryPoint, to_sweep
-from tests.crash.recoveries import ABORTING, SERIES, Log, Report
+from tests.crash.recoveries import ABORTING, COMPLETING, SERIES, Log, Report
 from tests.crash.scenario import Client, Place, lines
 from tests.crash.windows import windows
 
@@ -69,6 +69,10 @@ class Court:
         self._scratch = scratch
         self._llm = OpenAIChatService(model="scripted", base_url=url, api_key="key", attempts=1)
         self._numbered = 0
+        warm = Place(Path(tempfile.mkdtemp(dir=scratch)))
+        warm.database.parent.mkdir()
+        asyncio.run(_work(Client(warm, "warm", self._llm, CrashPoints())))  # loads what is loaded late
+        shutil.rmtree(warm.folder)
         gc.collect()
         gc.freeze()
 
@@ -94,6 +98,9 @@ class Court:
                 log.seek(skip)
                 return [json.loads(line) for line in log]
 
+        if case.series == "none":
+            self._live(place, "works", _work, None, verdict)
+            return
         runs = case.series not in ABORTING
         found: list[Evidence] = []
         for number, point in enumerate(case.kills):
@@ -125,7 +132,7 @@ class Court:
         _add(verdict, "end: ", oracle.always(last, requests()))
         _add(verdict, "end: ", oracle.kept(found[-1], last))
         _add(verdict, "end: ", oracle.effects(found[-1], last, runs=runs))
-        _add(verdict, "end: ", oracle.rested(last, report["witness"], requests(), runs=runs))
+        _add(verdict, "end: ", oracle.rested(last, report["witness"], requests(), complete=case.series in COMPLETING))
         after = {(call["seq"], call["ordinal"]): call["state"] for call in last.table("calls")}
         for call in found[-1].open_calls:
             verdict.outcomes.append(f"{call['effect']} {call['state']} -> {after[call['seq'], call['ordinal']]}")

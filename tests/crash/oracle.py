@@ -81,7 +81,7 @@ def effects(before: Evidence, after: Evidence, *, runs: bool) -> Iterator[str]:
                 yield f"{call['state']} call {key} of {call['name']} became {now['state']}, not {expected}"
 
 
-def rested(found: Evidence, witness: Row, requests: Sequence[Row], *, runs: bool) -> Iterator[str]:
+def rested(found: Evidence, witness: Row, requests: Sequence[Row], *, complete: bool) -> Iterator[str]:
     """True when all is over and the next input was answered."""
     yield from (f"call {call['id']} is open" for call in found.open_calls)
     active = [json.loads(row["body"]) for row in _active(found)]
@@ -103,11 +103,11 @@ def rested(found: Evidence, witness: Row, requests: Sequence[Row], *, runs: bool
         yield "get_messages() does not show the active messages"
     if witness["usage"] != len(found.table("usage")):
         yield "get_usage() does not show every row"
-    expected = set(INPUTS) if runs else {"after"}
+    expected = set(INPUTS) if complete else {"after"}
     missing = expected - {row["request_id"] for row in found.table("turns")}
     if missing:
         yield f"inputs {missing} are not stored"
-    if runs and {call["name"] for call in found.table("calls")} != set(EFFECTS):
+    if complete and {call["name"] for call in found.table("calls")} != set(EFFECTS):
         yield "the work was not done"
 
 

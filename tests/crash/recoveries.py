@@ -180,6 +180,9 @@ SERIES: Final[Mapping[str, Recovery]] = {
 }
 
 ABORTING: Final = frozenset({"abort", "recover_abort", "retry_abort", "new_abort"})
+"""Give up the calls they find open."""
+COMPLETING: Final = frozenset(SERIES) - {"abort", "recover_abort", "new_abort", "new_resume"}
+"""Bring every input of the client to its answer."""
 
 
 async def _there(loop: StatefulAgentLoop) -> bool:

@@ -30,9 +30,9 @@ STEPS: Final = {
 }
 AFTER: Final = "And now something else."
 NOTE: Final = "What was said before, in short."
-WINDOW: Final = 1_400
+WINDOW: Final = 750
 
-ROUND_ONE: Final = (("lookup", {"what": "stock"}), ("put", {"what": "shelf"}), ("pay", {"what": "bill"}))
+ROUND_ONE: Final = (("lookup", {"what": "stock"}), ("put", {"what": "shelf"}), ("pay", {"what": "bill"}), ("lookup", {"what": "balance"}))
 ROUND_TWO: Final = (("ship", {"what": "parcel"}),)
 EFFECTS: Final = {"lookup": "read", "put": "idempotent", "pay": "once", "ship": "once"}
 

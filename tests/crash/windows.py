@@ -31,6 +31,19 @@ WANTED: Final = frozenset(
     }
 )
 
+OUTCOMES: Final = frozenset(
+    {
+        "read requested -> succeeded",
+        "once requested -> succeeded",
+        "read started -> succeeded",
+        "idempotent started -> succeeded",
+        "once started -> reported",
+        "once started -> aborted",
+        "once requested -> aborted",
+    }
+)
+"""Ways of open calls that a sweep must have seen."""
+
 
 def windows(found: Evidence, point: Point) -> Iterator[str]:
     """Every window this death fell into."""

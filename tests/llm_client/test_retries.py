@@ -16,7 +16,6 @@ import pytest
 
 from llm_client import OpenAIChatService
 from llm_client.errors import (
-    ContextOverflowError,
     ModelAuthError,
     ModelConnectionError,
     ModelError,
@@ -288,105 +287,6 @@ async def test_a_listener_may_take_longer_than_the_request_itself() -> None:
 )
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, now=100.0) == seconds
-
-
-@pytest.mark.parametrize(
-    ("status", "message", "code", "limit", "requested"),
-    [
-        (400, "This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens. Please "
-         "reduce the length of the messages.", "context_length_exceeded", 8192, 9001),
-        (400, "This model's maximum context length is 4097 tokens, however you requested 5000 tokens (4000 in your prompt; "
-         "1000 for the completion).", None, 4097, 5000),
-        (400, "This endpoint's maximum context length is 131072 tokens. However, you requested about 140000 tokens (139000 "
-         "of text input, 1000 in the output).", None, 131072, 140000),
-        (400, "prompt is too long: 210,000 tokens > 200,000 maximum", None, 200000, 210000),
-        (400, "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", None, 1048576,
-         1200000),
-        (400, "This model's maximum prompt length is 131072 but the request contains 537812 tokens.", None, 131072, 537812),
-        (413, "Your input exceeds the context window of this model.", None, None, None),
-        (400, "Input is too long for requested model.", None, None, None),
-        (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
-         None, 4096, 5000),
-        (500, "the request exceeds the available context size. try increasing the context size", None, None, None),
-    ],
-)  # fmt: skip
-async def test_a_full_context_is_told_apart_with_its_figures(
-    status: int, message: str, code: str | None, limit: int | None, requested: int | None
-) -> None:
-    async with asking([Reply.fails(status, message, code=code), GOOD]) as (client, server):
-        with pytest.raises(ContextOverflowError) as caught:
-            await client.complete(ASK)
-    assert (caught.value.limit, caught.value.requested) == (limit, requested)
-    assert caught.value.status == status
-    assert len(server.requests) == 1
-
-
-async def test_figures_of_llama_cpp_stand_in_fields() -> None:
-    error = {
-        "code": 400,
-        "message": "too big",
-        "type": "exceed_context_size_error",
-        "n_prompt_tokens": 900,
-        "n_ctx": 512,
-    }
-    async with asking([Reply().with_fault("status", status=400, body={"error": error})]) as (client, _):
-        with pytest.raises(ContextOverflowError) as caught:
-            await client.complete(ASK)
-    assert (caught.value.limit, caught.value.requested) == (512, 900)
-
-
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [
-        (429, "Request too large: limit 30000 tokens per minute, context length 8000 exceeded"),
-        (400, "max_tokens is too large: 100000. This model supports at most 16384 completion tokens"),
-    ],
-)
-async def test_other_limits_are_no_full_context(status: int, message: str) -> None:
-    async with asking([Reply.fails(status, message)], attempts=1) as (client, _):
-        with pytest.raises(ModelError) as caught:
-            await client.complete(ASK)
-    assert not isinstance(caught.value, ContextOverflowError)
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        ("<html>welcome</html>", ModelServerError),
-        ("", ModelServerError),
-        ("null", ModelServerError),
-        ("[1]", ModelServerError),
-        ("{}", ModelServerError),
-        ('{"choices":[]}', ModelServerError),
-        ('{"choices":[{"finish_reason":"stop"}]}', ModelServerError),
-        ('{"choices":[{"message":{"content":5},"finish_reason":"stop"}]}', ModelServerError),
-        ('{"choices":[{"message":{"content":"a"},"finish_reason":null}]}', ModelServerError),
-        ('{"choices":[{"message":{"tool_calls":{}},"finish_reason":"stop"}]}', ModelServerError),
-        ('{"choices":[{"message":{"tool_calls":[{"id":"a"}]},"finish_reason":"stop"}]}', ModelServerError),
-        (
-            '{"choices":[{"message":{"tool_calls":[{"id":"a","function":{}}]},"finish_reason":"stop"}]}',
-            ModelServerError,
-        ),
-        ("[" * 5000, ModelServerError),
-        ('{"error":{"message":"no","code":429}}', ModelRateLimitedError),
-        ('{"error":{"message":"no","type":"invalid_request_error"}}', ModelRequestError),
-    ],
-)
-@BOTH
-async def test_an_answer_that_is_none_is_a_typed_error(body: str, kind: type[ModelError], stream: bool) -> None:
-    answer = Reply().with_fault("status", status=200, body=body)
-    async with asking(lambda asked: answer, attempts=1) as (client, _):
-        with pytest.raises(kind) as caught:
-            await answered(client, stream)
-    assert len(str(caught.value)) < 2000
-
-
-async def test_a_web_page_in_place_of_an_answer_points_at_the_base_url() -> None:
-    page = Reply().with_fault("status", status=200, body="<html>hi</html>", headers={"content-type": "text/html"})
-    async with asking(lambda asked: page) as (client, server):
-        with pytest.raises(ModelRequestError, match="base URL"):
-            await client.complete(ASK)
-    assert len(server.requests) == 1
 
 
 def _until(true: Any, timeout: float = 10.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import Any
@@ -18,6 +19,7 @@ from power_loop.testing.protocol import ApiError, check_request
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {"type": "function", "function": {"name": "read", "parameters": {"type": "object", "properties": {}}}}
+FIELDS = ("model", "messages", "role", "content", "tools", "tool_calls", "function", "id", "type", "name")
 MUST_FOLLOW = "must be followed by tool messages responding to each 'tool_call_id'"
 NO_CALL = "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'"
 
@@ -182,8 +184,8 @@ def test_errors_have_the_shape_of_the_api() -> None:
         check_request({"model": "m", "messages": [USER, asks("a")]})
     assert caught.value.body() == {
         "error": {
-            "message": f"An assistant message with 'tool_calls' {MUST_FOLLOW}. The following tool_call_ids did not have "
-            "response messages: a",
+            "message": f"An assistant message with 'tool_calls' {MUST_FOLLOW}. The following tool_call_ids did not "
+            "have response messages: a",
             "type": "invalid_request_error",
             "param": "messages.[2].role",
             "code": None,
@@ -258,14 +260,12 @@ def test_any_history_with_a_pair_broken_is_refused(messages: list[dict[str, Any]
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
-        st.sampled_from(["model", "messages", "role", "content", "tools", "tool_calls", "function", "id", "type", "name"]),
+        st.sampled_from(FIELDS),
         inner,
         max_size=5,
     ),
     max_leaves=25,
 ))  # fmt: skip
 def test_no_shape_of_body_breaks_the_check(body: Any) -> None:
-    try:
+    with contextlib.suppress(ApiError):  # a refusal, never another exception
         check_request(body)
-    except ApiError as error:
-        assert error.status == 400  # a refusal, never another exception

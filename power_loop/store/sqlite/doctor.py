@@ -9,56 +9,27 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 from power_loop.errors import StoreDamagedError, StoreError
-from power_loop.store import reads, records
+from power_loop.store import records
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite import migrating
 from power_loop.store.sqlite.connection import SqlitePort
 from power_loop.store.sqlite.faults import translated
+from power_loop.store.sqlite.findings import RESTORE, Finding, Grade, Spot
 from power_loop.store.sqlite.opening import Opening, checked_path, open_reader
 from power_loop.store.sqlite.owners import Owners
-from power_loop.values import SessionId, World
+from power_loop.store.sqlite.scan import checksums, consistency, each_read
+from power_loop.store.transactions.begin import Drives
+from power_loop.values import World
 
 LARGE_WAL: Final = 64 * 1024 * 1024
 """Bytes of write-ahead log above which something keeps it from being folded into the file; 4 MB is usual."""
 
-RESTORE: Final = "restore a backup; what is sound can still be read with `power-loop show`"
 SALVAGE: Final = "restore a backup, or salvage what can be read with `sqlite3 FILE .recover`"
-
-
-class Grade(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    """It works; somebody should look."""
-    BAD = "bad"
-    """Something stored is lost, damaged or cannot be used."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
-    """One place that a finding is about, as far as it is known."""
-
-    what: str
-    session: str | None = None
-    table: str | None = None
-    seq: int | None = None
-    """The message."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    name: str
-    grade: Grade = Grade.OK
-    words: str
-    way_out: str | None = None
-    spots: tuple[Spot, ...] = ()
 
 
 def examine(path: str | os.PathLike[str]) -> list[Finding]:
@@ -98,7 +69,7 @@ def each_session(path: str | os.PathLike[str]) -> list[records.SessionInfo | Sto
     """
     how = _how(path)
     with closing(open_reader(how)) as connection, translated(str(how.path)):
-        return list(_each(SqlitePort(connection, str(how.path), how.world.reached), _drives(how)))
+        return list(each_read(SqlitePort(connection, str(how.path), how.world.reached), _drives(how)))
 
 
 def sqlite_version(version: tuple[int, ...]) -> Finding:
@@ -112,8 +83,7 @@ def sqlite_version(version: tuple[int, ...]) -> Finding:
             grade=Grade.WARN,
             words=f"SQLite {text} has the WAL-reset bug: very rarely, a checkpoint that meets another process's write "
             "damages the file",
-            way_out="use a Python with SQLite 3.51.3 or later; power-loop opens one writing connection a process and no "
-            "reader of it checkpoints",
+            way_out="use a Python with SQLite 3.51.3 or later; until then keep to one process that writes",
         )
     return Finding(name="sqlite", words=f"SQLite {text}")
 
@@ -214,51 +184,10 @@ def foreign_keys(db: Port) -> Finding:
     )
 
 
-def checksums(db: Port) -> Finding:
-    """Read every row of every table and believe none that is not what was written."""
-    spots: list[Spot] = []
-    count = 0
-    for row in db.all("doctor_sessions"):
-        session = _as_stored(row)
-        count += 1
-        crc = records.session_seal(row["id"], row["model"], row["metadata"], row["created_at"])
-        if row["crc"] != crc:
-            what = f"the row of session {session.id!r} is not what was written"
-            spots.append(Spot(session=session.id, table="sessions", what=what))
-        for table, statement, read in _TABLES:
-            for wrong in _scan(db, session, table, statement, read):
-                count += 1
-                spots += [] if wrong is None else [wrong]
-    if not spots:
-        return Finding(name="checksums", words=f"all {count:,} rows are what was written")
-    sessions = len({spot.session for spot in spots})
-    return Finding(
-        name="checksums",
-        grade=Grade.BAD,
-        words=f"{len(spots)} of {count:,} rows, in {sessions} session(s), are not what was written",
-        way_out=RESTORE,
-        spots=tuple(spots),
-    )
-
-
-def consistency(db: Port) -> Finding:
-    spots = tuple(
-        Spot(session=row["session"], seq=row["seq"], what=row["what"]) for row in db.all("doctor_contradictions")
-    )
-    if not spots:
-        return Finding(name="consistency", words="turns, messages and calls fit together")
-    return Finding(
-        name="consistency",
-        grade=Grade.BAD,
-        words=f"{len(spots)} contradiction(s): rows were removed, or changed by another hand",
-        way_out=RESTORE,
-        spots=spots,
-    )
-
-
 def owners(db: Port, how: Opening) -> Finding:
     known = Owners(how.path, how.world.new_id())
-    alive, dead = [], []
+    alive: list[Spot] = []
+    dead: list[Spot] = []
     for row in db.all("owned_sessions"):
         spot = Spot(session=row["id"], what=f"driven by {row['owner']}")
         (alive if known.alive(row["owner"]) else dead).append(spot)
@@ -270,11 +199,13 @@ def owners(db: Port, how: Opening) -> Finding:
             way_out="`power-loop resume` or `power-loop abort` each; or recover() in the app",
             spots=tuple(dead),
         )
-    return Finding(name="owners", words=f"{len(alive)} session(s) are being driven, no owner is dead", spots=tuple(alive))
+    return Finding(
+        name="owners", words=f"{len(alive)} session(s) are being driven, no owner is dead", spots=tuple(alive)
+    )
 
 
-def attention(db: Port, drives: reads.Drives) -> Finding:
-    waiting = [info for info in _each(db, drives) if isinstance(info, records.SessionInfo) and info.needs_attention]
+def attention(db: Port, drives: Drives) -> Finding:
+    waiting = [info for info in each_read(db, drives) if isinstance(info, records.SessionInfo) and info.needs_attention]
     if not waiting:
         return Finding(name="attention", words="no session waits for anybody")
     return Finding(
@@ -286,70 +217,6 @@ def attention(db: Port, drives: reads.Drives) -> Finding:
             Spot(session=info.session_id, what=f"{info.state}, {len(info.pending)} open call(s)") for info in waiting
         ),
     )
-
-
-def _each(db: Port, drives: reads.Drives) -> Iterator[records.SessionInfo | StoreDamagedError]:
-    for row in db.all("doctor_sessions"):
-        try:
-            with _believed(db, row["id"], "a row"):
-                yield reads.session_info(db, drives, SessionId(row["id"]))
-        except StoreDamagedError as error:
-            yield error
-
-
-def _scan(
-    db: Port, session: records.SessionRow, table: str, statement: str, read: Callable[..., object]
-) -> Iterator[Spot | None]:
-    """For each row of a table of one session: None, or what is wrong with it."""
-    try:
-        with translated(db.path):
-            rows = db.all(statement, session=session.key, turn=None)
-    except StoreError as error:
-        yield Spot(session=session.id, table=table, what=f"{table} of session {session.id!r}: {error.problem}")
-        return
-    for row in rows:
-        try:
-            with _believed(db, session.id, f"a row of {table}"):
-                read(db, session, row)
-        except StoreDamagedError as error:
-            seq = row["seq"] if table in ("messages", "calls") else error.seq
-            yield Spot(session=session.id, table=table, seq=seq, what=error.problem)
-        else:
-            yield None
-
-
-@contextmanager
-def _believed(db: Port, session: str, thing: str) -> Iterator[None]:
-    """Within, a number that stands for no time at all is damage too."""
-    try:
-        yield
-    except (ValueError, OverflowError, OSError, TypeError) as error:
-        raise records.damaged(db, session, f"{thing} ({error})") from error
-
-
-def _compaction(db: Port, session: records.SessionRow, row: Row) -> None:
-    crc = records.compaction_seal(session.key, row["number"], row["strategy"], row["model"])
-    if row["crc"] != crc:
-        raise records.damaged(db, session.id, f"compaction {row['number']}", row["note_seq"])
-
-
-_TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
-    ("turns", "list_turns", records.turn_of),
-    ("messages", "all_messages", records.message_of),
-    ("calls", "list_calls", records.call_of),
-    ("usage", "list_usage", records.usage_of),
-    ("compactions", "list_compactions", _compaction),
-)
-
-
-def _as_stored(row: Row) -> records.SessionRow:
-    """Enough of a session, sound or not, to read what hangs on it."""
-    long_ago = datetime.fromtimestamp(0, UTC)
-    return records.SessionRow(
-        key=row["key"], id=SessionId(row["id"]), parent=None, model=None, metadata=None, created_at=long_ago,
-        updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0,
-        stop_requested=False, archived=False, closed=False,
-    )  # fmt: skip
 
 
 def _asked(name: str, check: Callable[[], Finding], path: str) -> Finding:
@@ -381,7 +248,7 @@ def _how(path: str | os.PathLike[str]) -> Opening:
     )
 
 
-def _drives(how: Opening) -> reads.Drives:
+def _drives(how: Opening) -> Drives:
     known = Owners(how.path, how.world.new_id())
     return lambda _, owner: owner is not None and known.alive(owner)
 

@@ -1,13 +1,16 @@
-"""What sqlite3 raises, as errors of ours that name the path and the way out."""
+"""What sqlite3 and the operating system raise, as errors of ours that name the path and the way out."""
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from power_loop.errors import (
+    InputInvalidError,
+    PowerLoopError,
     StoreBusyError,
     StoreDamagedError,
     StoreError,
@@ -16,11 +19,27 @@ from power_loop.errors import (
     StoreReadOnlyError,
 )
 
-_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-def typed(path: str, error: sqlite3.Error) -> StoreError:
-    """The typed error for one of sqlite3; the caller raises it `from` the original."""
+def typed(path: str, error: Exception) -> Exception:
+    """The typed error for one that a statement raised; itself if it is ours, or a fault of the code."""
+    if isinstance(error, sqlite3.Error):
+        return of_sqlite(path, error)
+    if isinstance(error, UnicodeEncodeError):
+        return InputInvalidError(
+            "a text",
+            f"holds a lone surrogate at character {error.start}",
+            'it is not valid Unicode; clean it with text.encode("utf-8", "replace").decode()',
+        )
+    if isinstance(error, OverflowError):
+        return InputInvalidError("a number", "does not fit into 64 bits", "nothing was written; give a smaller one")
+    return error
+
+
+def of_sqlite(path: str, error: sqlite3.Error) -> StoreError:
+    """The caller raises it `from` the original."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
@@ -54,14 +73,32 @@ def typed(path: str, error: sqlite3.Error) -> StoreError:
     return StoreError(path, f"the database refused ({error})", "the state is as before; this is a fault, report it")
 
 
+def is_full(error: OSError) -> bool:
+    return error.errno in _FULL
+
+
+def of_system(path: str, error: OSError) -> StoreError:
+    """The caller raises it `from` the original."""
+    if is_full(error):
+        return StoreFullError(path, "the disk is full", "nothing was written; free space and try again")
+    if isinstance(error, PermissionError):
+        return StoreOpenError(
+            path, f"permission denied ({error.strerror})", "check the permissions of the file and its folder"
+        )
+    return StoreOpenError(path, f"it cannot be opened ({error.strerror})", "check the path")
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Within, sqlite3's errors leave as ours, with the original as the cause."""
+    """Within, what sqlite3 and the operating system raise leaves as ours, with the original as the cause."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise typed(path, error) from error
-    except UnicodeEncodeError as error:
-        raise StoreError(
-            path, f"a text cannot be stored: {error}", "it holds a lone surrogate", code="input.invalid"
-        ) from error
+    except PowerLoopError:
+        raise
+    except OSError as error:
+        raise of_system(path, error) from error
+    except Exception as error:
+        ours = typed(path, error)
+        if ours is error:
+            raise
+        raise ours from error

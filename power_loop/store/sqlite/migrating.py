@@ -69,9 +69,14 @@ def check(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migra
             "upgrade power-loop; the file was not touched",
             code="store.schema_newer",
         )
-    applied = connection.execute("SELECT version, name, checksum FROM schema_migrations ORDER BY version").fetchall()
-    expected = [(migration.version, migration.name, migration.checksum) for migration in migrations[:at]]
-    if [tuple(row) for row in applied] != expected:
+    listed = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'").fetchone()[0]
+    applied: list[tuple[int, str, str]] = []
+    if listed:
+        applied = connection.execute(
+            "SELECT version, name, checksum FROM schema_migrations ORDER BY version"
+        ).fetchall()
+    expected = [(migration.version, migration.name, migration.checksum) for migration in migrations[: max(at, 0)]]
+    if at < 1 or applied != expected:
         raise StoreSchemaError(
             str(path),
             "its schema was not made by the migrations of this release",
@@ -124,16 +129,17 @@ def backup_path(path: Path, at: int) -> Path:
 def _back_up(connection: sqlite3.Connection, path: Path, at: int) -> None:
     target = backup_path(path, at)
     unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
-    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-    with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
-        connection.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")
-        copied = version(copy)
-    if copied == at:
-        os.replace(unfinished, target)
-        sync_folder(path.parent)
-    else:
-        unfinished.unlink()  # another process upgraded the file meanwhile, and made the backup
+    try:
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        with closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            copied = version(copy)
+        if copied == at:  # else another process upgraded the file meanwhile, and made the backup
+            os.replace(unfinished, target)
+            sync_folder(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def sync_folder(where: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import stat
@@ -42,16 +43,16 @@ def open_writer(how: Opening) -> sqlite3.Connection:
         StoreOpenError, StoreSchemaError, StoreDamagedError, StoreBusyError, ...: nothing was written, nothing replaced.
     """
     migrations = migrating.load(how.migrations)
-    with _refused(how.path):
+    with translated(str(how.path)):
         if _missing(how):
             _create(how, migrations)
-        with closing(_connect(how, "ro")) as looked:
+        # The first write to a read-only file would fail much later; find out now.
+        if not os.access(how.path, os.W_OK) or not os.access(how.path.parent, os.W_OK | os.X_OK):
+            raise _read_only()
+        with closing(_connect(how, _looking(how.path))) as looked:
             _check_ours(looked, how.path, migrations)
         connection = _connect(how, "rw")
         try:
-            # The first write of a read-only file would fail much later; find out now.
-            if not os.access(how.path, os.W_OK):
-                raise sqlite3_read_only()
             migrating.upgrade(connection, how.path, migrations, how.world)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(
@@ -72,9 +73,14 @@ def open_writer(how: Opening) -> sqlite3.Connection:
 def open_reader(how: Opening) -> sqlite3.Connection:
     """A connection that only reads, and never checkpoints."""
     migrations = migrating.load(how.migrations)
-    with _refused(how.path):
+    with translated(str(how.path)):
         if _missing(how):
-            raise StoreOpenError(str(how.path), "there is no such file", "give the path of a database of power-loop")
+            raise StoreOpenError(
+                str(how.path),
+                "there is no such file",
+                "give the path of a database of power-loop",
+                code="store.not_found",
+            )
         connection = _connect(how, "ro")
         try:
             _check_ours(connection, how.path, migrations)
@@ -94,18 +100,22 @@ def open_reader(how: Opening) -> sqlite3.Connection:
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Raises `StoreOpenError` for what is no path of a file of its own."""
-    text = os.fspath(path)
+    """The path with its links followed, for that is where SQLite keeps its log, and where owners must meet.
+
+    Raises:
+        StoreOpenError: it is no path of a file of its own.
+    """
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
     if not text or text == ":memory:" or text.startswith("file:") or "\x00" in text:
         raise StoreOpenError(
-            repr(text),
+            repr(path),
             "this names no file on disk",
             "give a plain path, such as agent.db; a session must outlive its process",
         )
-    return Path(text).absolute()
+    return Path(os.path.realpath(text))
 
 
-def sqlite3_read_only() -> sqlite3.OperationalError:
+def _read_only() -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("attempt to write a readonly database")
     error.sqlite_errorcode = sqlite3.SQLITE_READONLY
     return error
@@ -129,14 +139,14 @@ def _missing(how: Opening) -> bool:
             raise StoreOpenError(
                 path, f"its folder {how.path.parent} does not exist", "create the folder first"
             ) from None
-        return True
+        return _nothing_left(how.path)
     if stat.S_ISDIR(found.st_mode):
         raise StoreOpenError(path, "this is a directory", "give the path of a file")
     if not stat.S_ISREG(found.st_mode):
         raise StoreOpenError(path, "this is not a regular file", "give the path of a file")
     if found.st_size == 0:
         if how.create is True and not how.read_only:
-            return True
+            return _nothing_left(how.path)
         raise StoreOpenError(
             path,
             "the file is empty: a database that was here is gone",
@@ -158,10 +168,10 @@ def _create(how: Opening, migrations: Sequence[migrating.Migration]) -> None:
             connection.execute("PRAGMA synchronous = FULL")
             migrating.upgrade(connection, new, migrations, how.world)
         how.world.reached("store.put_in_place")
-        if how.create is True and how.path.exists():
-            os.replace(new, how.path)
-        else:
-            with contextlib.suppress(FileExistsError):  # another process made it first: then that one is used
+        with _alone_in(how.path.parent), contextlib.suppress(FileExistsError):  # who comes second uses the first's
+            if how.create is True and how.path.exists() and how.path.stat().st_size == 0:
+                os.replace(new, how.path)
+            else:
                 os.link(new, how.path)
         migrating.sync_folder(how.path.parent)
     finally:
@@ -169,9 +179,51 @@ def _create(how: Opening, migrations: Sequence[migrating.Migration]) -> None:
             leftover.unlink(missing_ok=True)
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Within, nobody else puts a database of ours in place of an empty file of this folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _looking(path: Path) -> Literal["ro", "rw"]:
+    """The mode that leaves a file that is none of ours as it was, and nothing new beside it.
+
+    A reading connection leaves behind the log files it needed; a writing one removes them, but would also fold in what
+    a log that was there before holds.
+    """
+    return "ro" if any(_beside(path, tail).exists() for tail in ("-wal", "-journal")) else "rw"
+
+
+def _nothing_left(path: Path) -> bool:
+    """True: a new database may be made here.
+
+    Raises:
+        StoreOpenError: the log of one that is gone lies here, and SQLite would read it into the new one.
+    """
+    for tail in ("-wal", "-journal"):
+        log = _beside(path, tail)
+        if log.exists() and log.stat().st_size > 0:
+            raise StoreOpenError(
+                str(path),
+                f"the database is gone, but its log {log.name} is still here",
+                f"put the database back beside it; or move {log.name} away to begin a new one",
+                code="store.leftover",
+            )
+    return True
+
+
+def _beside(path: Path, tail: str) -> Path:
+    return path.with_name(path.name + tail)
+
+
 def _connect(how: Opening, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(str(how.path))}?mode={mode}",
+        f"file:{quote(os.fsencode(how.path))}?mode={mode}",
         uri=True,
         timeout=how.busy_timeout,
         isolation_level=None,
@@ -189,17 +241,3 @@ def _check_ours(connection: sqlite3.Connection, path: Path, migrations: Sequence
             code="store.foreign",
         )
     migrating.check(connection, path, migrations)
-
-
-@contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """Within, what the operating system refuses leaves as a typed error too."""
-    try:
-        with translated(str(path)):
-            yield
-    except PermissionError as error:
-        raise StoreOpenError(
-            str(path), f"permission denied ({error.strerror})", "check the permissions of the file and its folder"
-        ) from error
-    except OSError as error:
-        raise StoreOpenError(str(path), f"it cannot be opened ({error.strerror})", "check the path") from error

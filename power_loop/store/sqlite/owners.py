@@ -18,6 +18,7 @@ from pathlib import Path
 
 from power_loop.errors import LoopClosedError, StoreDamagedError, StoreOpenError
 from power_loop.store.records import WAY_OUT
+from power_loop.store.sqlite.faults import is_full, of_system
 
 
 class Owners:
@@ -47,6 +48,8 @@ class Owners:
             try:
                 self._lock = self._take()
             except OSError as error:
+                if is_full(error):
+                    raise of_system(str(self._database), error) from error
                 raise StoreOpenError(
                     str(self._database), f"no lock could be made in {self.folder} ({error})", "make the folder writable"
                 ) from error
@@ -57,6 +60,7 @@ class Owners:
 
         Raises:
             StoreDamagedError: it is no name of an owner.
+            StoreOpenError: its lock may not be looked at.
         """
         bare, _, check = name.rpartition(":")
         if check != _check(bare):
@@ -67,13 +71,16 @@ class Owners:
             lock = os.open(self.folder / bare.rpartition(":")[2], os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise StoreOpenError(
+                str(self._database),
+                f"nobody can tell whether {name} lives ({error})",
+                f"let this user read the files in {self.folder}",
+            ) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not _free(lock)
         finally:
             os.close(lock)
-        return False
 
     def leave(self) -> None:
         """Give the lock up; nothing of ours may be running any more."""
@@ -108,8 +115,8 @@ class Owners:
             with contextlib.suppress(OSError):
                 lock = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    file.unlink()
+                    if _free(lock):
+                        file.unlink()
                 finally:
                     os.close(lock)
 
@@ -125,6 +132,15 @@ class _Forked:
         if owners is not None and owners._lock is not None:
             os.close(owners._lock)
             owners._lock = None
+
+
+def _free(lock: int) -> bool:
+    """Whether its owner is dead. Shared, so that those who look never take one another for an owner."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _check(bare: str) -> str:

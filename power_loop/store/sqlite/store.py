@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from power_loop.engine.calls import OpenCall
 from power_loop.engine.facts import Fact
 from power_loop.errors import LoopClosedError, StoreReadOnlyError
+from power_loop.shielding import uncancelled
 from power_loop.store import reads, records
 from power_loop.store.port import Port, Row
 from power_loop.store.reads import Listing
@@ -41,7 +43,7 @@ class SqliteStore:
         """Epochs under which turns of ours run, by session key: what tells our running turn from one we lost."""
         self._closed = False
         # A script that forgets `aclose` must still exit: threads are daemons, and this closes them at exit.
-        self._finish = weakref.finalize(self, _stop, tuple(threads))
+        self._finish = weakref.finalize(self, _stop, os.getpid(), owners, tuple(threads))
 
     @classmethod
     async def open(cls, how: Opening) -> SqliteStore:
@@ -81,15 +83,15 @@ class SqliteStore:
 
     async def begin_turn(self, wanted: begin.Input) -> begin.Begun | begin.Known:
         at = self._world.micros()
-        return await self._write(lambda db: self._drive(begin.begin_turn(db, at, self._owner(), wanted)))
+        return await self._claim(lambda db: begin.begin_turn(db, at, self._owner(), wanted))
 
     async def resume_turn(
         self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False, force: bool = False
     ) -> begin.Begun | begin.Known:
         at = self._world.micros()
-        return await self._write(
-            lambda db: self._drive(
-                begin.resume_turn(db, at, self._owner(), session, decisions, only_orphan=only_orphan, force=force)
+        return await self._claim(
+            lambda db: begin.resume_turn(
+                db, at, self._owner(), session, decisions, only_orphan=only_orphan, force=force
             )
         )
 
@@ -109,9 +111,13 @@ class SqliteStore:
         at = self._world.micros()
         await self._write(lambda db: settle.resolve_call(db, at, self._owner(), session, call_id, said))
 
-    async def interrupt_session(self, session: SessionId) -> records.TurnInfo | None:
+    async def interrupt_session(
+        self, session: SessionId, *, abort_reason: str | None = None
+    ) -> records.TurnInfo | None:
         at = self._world.micros()
-        return await self._write(lambda db: settle.interrupt_session(db, at, self._owner(), session))
+        return await self._write(
+            lambda db: settle.interrupt_session(db, at, self._owner(), session, abort_reason=abort_reason)
+        )
 
     async def archive_session(self, session: SessionId, archived: bool) -> None:
         at = self._world.micros()
@@ -121,13 +127,13 @@ class SqliteStore:
         at = self._world.micros()
         return await self._write(lambda db: settle.close_session(db, at, self._owner(), session, cascade))
 
-    async def delete_session(self, session: SessionId) -> None:
+    async def delete_session(self, session: SessionId) -> list[str]:
         at = self._world.micros()
-        await self._write(lambda db: manage.delete_session(db, at, self._undriven(db, session)))
+        return await self._write(lambda db: settle.delete_session(db, at, self._owner(), session))
 
     async def request_stop(self, session: SessionId, reason: str) -> bool:
         at = self._world.micros()
-        return await self._write(lambda db: manage.request_stop(db, at, session, reason))
+        return await self._write(lambda db: manage.request_stop(db, at, self._drives, session, reason))
 
     async def session_info(self, session: SessionId) -> records.SessionInfo:
         return await self.read(lambda db: reads.session_info(db, self._drives, session))
@@ -180,18 +186,46 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         """Commit what waits and give everything back. Closing twice does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._writer is not None:
+        if not self._closed:
+            self._closed = True
+            await uncancelled(self._give_back())
+
+    async def _give_back(self) -> None:
+        if self._writer is not None and asyncio.get_running_loop() is self._loop:
             await self._writer.close()
-        self._owners.leave()
-        self._finish.detach()
         # The reader goes first: whoever closes last tidies the write-ahead log, and only the writer may.
         for thread in reversed(self._threads):
             await thread.aclose()
+        self._owners.leave()
+        self._finish.detach()
+
+    async def _claim(self, claim: Callable[[Port], begin.Begun | begin.Known]) -> begin.Begun | begin.Known:
+        """Carry out a change that may make a turn ours. It reaches even a cancelled caller, who has to end it."""
+        claimed: list[begin.Claim] = []
+
+        def change(db: Port) -> begin.Begun | begin.Known:
+            begun = claim(db)
+            if isinstance(begun, begin.Begun):
+                # Noted before the commit: at no instant does the file say "ours" while nothing here says so too.
+                claimed.append(begun.claim)
+                self._driving[begun.claim.key] = begun.claim.epoch
+            return begun
+
+        try:
+            return await self._submit(change)
+        except BaseException:
+            for lost in claimed:
+                self.release(lost)
+            raise
 
     async def _write(self, change: Callable[[Port], T]) -> T:
+        try:
+            return await self._submit(change)
+        finally:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                await asyncio.sleep(0)  # a cancellation that had to wait goes through here, not at some later await
+
+    async def _submit(self, change: Callable[[Port], T]) -> T:
         self._check_usable()
         if self._writer is None:
             raise StoreReadOnlyError(self.path, "the store was opened for reading only", "open it for writing")
@@ -205,12 +239,6 @@ class SqliteStore:
                 return question(self._port)
             finally:
                 connection.execute("ROLLBACK")
-
-    def _drive(self, begun: begin.Begun | begin.Known) -> begin.Begun | begin.Known:
-        # Noted before the commit: at no instant does the file say "ours" while nothing here says so too.
-        if isinstance(begun, begin.Begun):
-            self._driving[begun.claim.key] = begun.claim.epoch
-        return begun
 
     def _drives(self, key: int, owner: str | None) -> bool:
         """Whether somebody alive drives a session: another living process, or a turn that runs in this one."""
@@ -231,9 +259,12 @@ class SqliteStore:
             raise LoopClosedError(f"the store {self.path} belongs to another event loop; open one in this loop")
 
 
-def _stop(threads: tuple[SqliteThread, ...]) -> None:
+def _stop(pid: int, owners: Owners, threads: tuple[SqliteThread, ...]) -> None:
+    if os.getpid() != pid:
+        return  # a fork has neither our threads nor our locks
     for thread in reversed(threads):
         thread.stop()
+    owners.leave()
 
 
 def _only(row: Row | None) -> Row:

@@ -1,16 +1,21 @@
 """aiosqlite's thread, used for what its public calls do not offer: running a plain function beside the connection.
 
-aiosqlite 0.22 has no public call for either of these three; this is the one file that knows its inside.
+aiosqlite 0.22 has no public call for any of these; this is the one file that knows its inside.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import aiosqlite
+
+from power_loop.errors import LoopClosedError
+from power_loop.shielding import uncancelled
 
 T = TypeVar("T")
 
@@ -24,10 +29,15 @@ class SqliteThread:
 
     @classmethod
     async def start(cls, connect: Callable[[], sqlite3.Connection]) -> SqliteThread:
-        """Call `connect` on the new thread; what it raises leaves here."""
+        """Call `connect` on the new thread; what it raises leaves here. A cancellation waits until that is known."""
         made = cls(aiosqlite.Connection(connect, 64))
         made._thread.daemon = True
-        await made._connection
+        made._thread.start()
+        try:
+            await uncancelled(made.call(made._connect, connect))
+        except BaseException:
+            made.stop()
+            raise
         return made
 
     @property
@@ -35,20 +45,51 @@ class SqliteThread:
         raw: sqlite3.Connection = self._inside._conn
         return raw
 
-    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a function on the thread. Cancelling the caller does not stop it."""
-        result: T = await self._inside._execute(function, *arguments)
-        return result
+    def call(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Run a function on the thread, after whatever was asked of it before. It runs even if nobody waits any more.
+
+        The future is no task: an event loop that shuts down cancels all tasks, and a commit under way must be heard of.
+        """
+        if not self._inside._running:
+            raise LoopClosedError("the store is closed; open it again")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            result: T | None = None
+            failure: BaseException | None = None
+            try:
+                result = function(*arguments)
+            except BaseException as error:  # noqa: BLE001 - whoever asked hears it
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the event loop was closed: nobody is left to tell
+                loop.call_soon_threadsafe(_answer, future, result, failure)
+
+        self._inside._tx.put_nowait((None, run))
+        return future
 
     async def aclose(self) -> None:
         await self._connection.close()
+        self._thread.join(timeout=5)
 
     def stop(self) -> None:
         """Close without an event loop, at the exit of the interpreter."""
         self._connection.stop()
         self._thread.join(timeout=5)
 
+    def _connect(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._inside._connection = connect()
+
     @property
     def _thread(self) -> threading.Thread:
         thread: threading.Thread = self._inside._thread
         return thread
+
+
+def _answer(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(result)
+    else:
+        future.set_exception(failure)

@@ -253,7 +253,7 @@ def _insert_turn(
         epoch=claim.epoch,
         owner=owner.name,
         at=at,
-        crc=records.turn_seal(claim.key, claim.turn, request_id, metadata, owner.name),
+        crc=records.turn_seal(claim.key, (claim.turn, origin, claim.epoch), request_id, metadata, owner.name, at),
     )
 
 

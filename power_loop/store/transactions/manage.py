@@ -1,14 +1,14 @@
-"""What happens to a session as a whole: made, archived, closed, deleted, asked to stop."""
+"""What happens to a session as a whole: made, archived, asked to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from power_loop.engine import facts as f
 from power_loop.errors import SessionClosedError, SessionExistsError, SessionNotFoundError
 from power_loop.store import records
-from power_loop.store.port import Port
+from power_loop.store.port import Port, Row, seal
 from power_loop.store.transactions import rows
 from power_loop.values import Micros, SessionId
 
@@ -31,20 +31,24 @@ def create_session(db: Port, at: Micros, new: NewSession) -> None:
     parent = None if new.parent is None else rows.session_row(db, new.parent)
     if parent is not None and parent.closed:
         raise SessionClosedError(parent.id)
-    row = db.one(
+    numbered = db.one("next_session_key")
+    assert numbered is not None
+    key: int = numbered["key"]
+    above = None if parent is None else parent.key
+    db.run(
         "insert_session",
+        key=key,
         id=new.id,
-        parent=None if parent is None else parent.key,
+        parent=above,
         model=new.model,
         metadata=new.metadata,
         at=at,
-        crc=records.session_seal(new.id, new.model, new.metadata, at),
+        crc=records.session_seal(key, new.id, above, new.model, new.metadata, at),
     )
-    assert row is not None
     if new.system is not None:
         message = f.NewMessage(seq=1, role="system", body=new.system, pinned=True)
-        rows.insert_message(db, at, row["key"], 0, message)
-        db.run("add_input", session=row["key"], more_seq=1, more_active=1)
+        rows.insert_message(db, at, key, 0, message)
+        db.run("add_input", session=key, more_seq=1, more_active=1)
 
 
 def archive_session(db: Port, at: Micros, session: records.SessionRow, archived: bool) -> None:
@@ -52,15 +56,20 @@ def archive_session(db: Port, at: Micros, session: records.SessionRow, archived:
     db.run("archive_session", session=session.key, archived=int(archived), at=at)
 
 
-def delete_session(db: Port, at: Micros, session: records.SessionRow) -> None:
-    """Leave no row of it, nor of its children, in any table."""
-    db.run("delete_session", session=session.key)
-
-
-def request_stop(db: Port, at: Micros, session_id: SessionId, reason: str) -> bool:
-    """Ask whoever drives the session to stop; False if nobody does, or somebody asked already."""
+def request_stop(
+    db: Port, at: Micros, drives: Callable[[int, str | None], bool], session_id: SessionId, reason: str
+) -> bool:
+    """Ask whoever drives the session to stop; False if nobody alive does, or somebody asked already."""
     session = rows.session_row(db, session_id)
-    return db.run("request_stop", session=session.key, reason=reason, at=at) == 1
+    if not drives(session.key, session.owner):
+        return False
+    return db.run("request_stop", session=session.key, reason=reason, at=at, crc=seal(session.key, reason, at)) == 1
+
+
+def reason_of(row: Row) -> str:
+    """Why to stop a session. A reason that is not what was written is no reason to go on."""
+    sound = row["stop_crc"] == seal(row["key"], row["stop_reason"], row["stop_requested_at"])
+    return row["stop_reason"] if sound else "stop requested; the reason that was given is damaged"
 
 
 def family(db: Port, session: records.SessionRow) -> Sequence[records.SessionRow]:

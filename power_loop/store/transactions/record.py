@@ -40,6 +40,8 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         current = db.one("session_epoch", session=claim.key)
         if current is None:
             raise SessionNotFoundError(claim.session)
+        if current["epoch"] == claim.epoch:
+            raise StateError(f"turn {claim.turn} of session {claim.session} has ended; it takes no more facts")
         raise EpochLostError(claim.session, claim.epoch, current["epoch"])
     for fact in facts:
         RECORD[type(fact)](db, at, claim, fact)
@@ -79,7 +81,9 @@ def request_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsRequested) ->
             effect=call.effect,
             epoch=claim.epoch,
             at=at,
-            crc=records.call_seal(claim.key, call.key, call.id, call.name, call.arguments, hashes),
+            crc=records.call_seal(
+                claim.key, call.key, (call.id, call.name, call.arguments), hashes, call.effect, claim.turn, at
+            ),
         )
     rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
     _move(db, claim, TurnState.ASKING, TurnState.ACTING, rounds=1, tool_calls=len(fact.calls))

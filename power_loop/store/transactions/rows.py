@@ -15,6 +15,13 @@ from power_loop.store.port import Port
 from power_loop.values import CallKey, Micros, SessionId, Status
 
 
+def session_by_key(db: Port, key: int) -> records.SessionRow:
+    row = db.one("session_by_key", key=key)
+    if row is None:
+        raise records.damaged(db, f"number {key}", "the row")
+    return records.session_of(db, row)
+
+
 def session_row(db: Port, session: SessionId) -> records.SessionRow:
     """Raises `SessionNotFoundError`."""
     row = db.one("session_by_id", id=session)
@@ -58,7 +65,7 @@ def insert_message(
         body=message.body,
         provider=message.provider,
         at=at,
-        crc=records.message_seal(key, message.seq, message.role, message.body, message.provider),
+        crc=records.message_seal(key, message, turn, note_of, at),
     )
 
 
@@ -152,7 +159,7 @@ def end_turn(
         answer_seq=answer_seq,
         rounds=rounds,
         at=at,
-        end_crc=records.end_seal(status, stop_reason, error_code, text),
+        end_crc=records.end_seal(status, stop_reason, error_code, text, answer_seq),
     )
     if changed != 1:
         raise StateError(f"turn {number} is not {before} any more")
@@ -165,6 +172,7 @@ def insert_usage(db: Port, at: Micros, key: int, turn: int, call: f.ModelCall) -
         if usage is None
         else (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
     )
+    cost = None if call.cost is None else float(call.cost)
     db.run(
         "insert_usage",
         session=key,
@@ -175,10 +183,10 @@ def insert_usage(db: Port, at: Micros, key: int, turn: int, call: f.ModelCall) -
         completion_tokens=tokens[1],
         cached_tokens=tokens[2],
         reasoning_tokens=tokens[3],
-        cost=call.cost,
+        cost=cost,
         milliseconds=call.milliseconds,
         at=at,
-        crc=records.usage_seal(key, turn, call.purpose, call.model, tokens),
+        crc=records.usage_seal(key, turn, call.purpose, call.model, tokens, (cost, call.milliseconds, at)),
     )
 
 

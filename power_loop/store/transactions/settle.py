@@ -1,4 +1,4 @@
-"""What is done to open calls from outside a turn: aborted, resolved by a person, or their death written down."""
+"""What is done to a session from outside a turn: calls aborted or resolved, a death written down, closed, deleted."""
 
 from __future__ import annotations
 
@@ -48,6 +48,20 @@ def close_session(db: Port, at: Micros, owner: Owner, session_id: SessionId, cas
     return [member.id for member in members]
 
 
+def delete_session(db: Port, at: Micros, owner: Owner, session_id: SessionId) -> list[str]:
+    """Leave no row of a session, nor of its descendants, in any table; the ids deleted.
+
+    Raises:
+        SessionBusyError: somebody alive drives one of them; nothing is deleted.
+    """
+    session = rows.session_row(db, session_id)
+    members = family(db, session)
+    for member in members:
+        undriven(owner, member)
+    db.run("delete_session", session=session.key)
+    return [member.id for member in members]
+
+
 def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call_id: str, said: Resolution) -> None:
     """Record a person's word about a call in doubt.
 
@@ -78,14 +92,21 @@ def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call
     db.run("change_session", session=session.key, more_seq=0, more_active=int(answered), at=at)
 
 
-def interrupt_session(db: Port, at: Micros, owner: Owner, session_id: SessionId) -> records.TurnInfo | None:
+def interrupt_session(
+    db: Port, at: Micros, owner: Owner, session_id: SessionId, *, abort_reason: str | None = None
+) -> records.TurnInfo | None:
     """Write down that the owner of a live turn died; the turn, or None if there is none such (any more).
 
-    Of several processes that try, exactly one gets the turn.
+    With `abort_reason` its open calls are given up in the same commit, as `abort_pending` does. Of several processes
+    that try, exactly one gets the turn.
     """
     session = rows.session_row(db, session_id)
     if session.owner is None or owner.drives(session.key, session.owner):
         return None
+    if abort_reason is not None:
+        turn = rows.last_turn(db, session)
+        _give_up(db, at, session, abort_reason)
+        return turn
     turn = _interrupt(db, at, session)
     db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at)
     return turn
@@ -112,7 +133,7 @@ def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> 
             session=session.key,
             turn=turn.number,
             stop_reason=reason,
-            end_crc=records.end_seal(Status.CANCELLED, reason, None, None),
+            end_crc=records.end_seal(Status.CANCELLED, reason, None, None, None),
         )
     elif not calls:
         return []

@@ -13,7 +13,7 @@ SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\_%' ESCAPE
 
 -- name: doctor_sessions
 -- Every session as it is stored, believed or not; the one changed last first.
-SELECT key, id, model, metadata, created_at, crc, archived_at FROM sessions ORDER BY updated_at DESC, key DESC;
+SELECT * FROM sessions ORDER BY updated_at DESC, key DESC;
 
 -- name: doctor_contradictions
 -- Where rows that are each as written do not fit together: something was removed, or changed by another hand.

@@ -1,14 +1,16 @@
 -- name: insert_session
-INSERT INTO sessions (id, parent, model, metadata, created_at, updated_at, crc)
-VALUES (:id, :parent, :model, :metadata, :at, :at, :crc)
-RETURNING key;
+INSERT INTO sessions (key, id, parent, model, metadata, created_at, updated_at, crc)
+VALUES (:key, :id, :parent, :model, :metadata, :at, :at, :crc);
+
+-- name: next_session_key
+-- Never one that was used before: what a session that is gone has left behind must not fit a new one.
+SELECT coalesce(max(seq), 0) + 1 AS key FROM sqlite_sequence WHERE name = 'sessions';
 
 -- name: session_by_id
-SELECT key, id, model, metadata, created_at, updated_at, epoch, owner, owner_since, next_seq, next_turn, active,
-       stop_requested_at, archived_at, closed_at, crc,
-       (SELECT p.id FROM sessions p WHERE p.key = s.parent) AS parent
-  FROM sessions s
- WHERE id = :id;
+SELECT * FROM sessions WHERE id = :id;
+
+-- name: session_by_key
+SELECT * FROM sessions WHERE key = :key;
 
 -- name: session_ids_by_prefix
 -- Ids that begin so, at most three: enough to tell one from many.
@@ -17,9 +19,7 @@ SELECT id FROM sessions
  ORDER BY id LIMIT 3;
 
 -- name: list_sessions
-SELECT s.key, s.id, s.model, s.metadata, s.created_at, s.updated_at, s.epoch, s.owner, s.owner_since, s.next_seq,
-       s.next_turn, s.active, s.stop_requested_at, s.archived_at, s.closed_at, s.crc,
-       (SELECT p.id FROM sessions p WHERE p.key = s.parent) AS parent
+SELECT s.*
   FROM sessions s
  WHERE (s.archived_at IS NULL OR :archived)
    AND (:parent IS NULL OR s.parent = (SELECT p.key FROM sessions p WHERE p.id = :parent))
@@ -37,7 +37,7 @@ SELECT id FROM sessions WHERE parent = :session ORDER BY key;
 -- The session is ours from here on: the higher epoch makes every late write of the former owner fail.
 UPDATE sessions
    SET epoch = epoch + 1, owner = :owner, owner_since = :at, updated_at = :at, next_turn = next_turn + 1,
-       stop_requested_at = NULL, stop_reason = NULL
+       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL
  WHERE key = :session
 RETURNING epoch, next_turn - 1 AS turn, next_seq, active;
 
@@ -45,30 +45,31 @@ RETURNING epoch, next_turn - 1 AS turn, next_seq, active;
 -- A change by nobody's turn (abort, resolve, close): it outdates whoever drove the session before.
 UPDATE sessions
    SET epoch = epoch + 1, owner = NULL, owner_since = NULL, updated_at = :at, next_seq = next_seq + :more_seq,
-       active = active + :more_active, stop_requested_at = NULL, stop_reason = NULL
+       active = active + :more_active, stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL
  WHERE key = :session;
 
 -- name: add_input
 UPDATE sessions SET next_seq = next_seq + :more_seq, active = active + :more_active WHERE key = :session;
 
 -- name: advance_session
--- No row comes back if our epoch is stale: somebody took the session over.
+-- No row comes back if our epoch is stale (somebody took the session over), or if our turn has ended.
 UPDATE sessions
    SET next_seq = max(next_seq, :next_seq), active = active + :more_active, updated_at = :at,
        owner = iif(:ended, NULL, owner), owner_since = iif(:ended, NULL, owner_since),
-       stop_requested_at = iif(:ended, NULL, stop_requested_at), stop_reason = iif(:ended, NULL, stop_reason)
- WHERE key = :session AND epoch = :epoch
+       stop_requested_at = iif(:ended, NULL, stop_requested_at), stop_reason = iif(:ended, NULL, stop_reason),
+       stop_crc = iif(:ended, NULL, stop_crc)
+ WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
 RETURNING key;
 
 -- name: session_epoch
 SELECT epoch FROM sessions WHERE key = :session;
 
 -- name: request_stop
-UPDATE sessions SET stop_requested_at = :at, stop_reason = :reason
+UPDATE sessions SET stop_requested_at = :at, stop_reason = :reason, stop_crc = :crc
  WHERE key = :session AND owner IS NOT NULL AND stop_requested_at IS NULL;
 
 -- name: stops_requested
-SELECT id, epoch, stop_reason FROM sessions WHERE stop_requested_at IS NOT NULL;
+SELECT key, id, epoch, stop_requested_at, stop_reason, stop_crc FROM sessions WHERE stop_requested_at IS NOT NULL;
 
 -- name: archive_session
 UPDATE sessions SET archived_at = iif(:archived, coalesce(archived_at, :at), NULL), updated_at = :at WHERE key = :session;

@@ -19,6 +19,9 @@ SELECT * FROM turns WHERE session = :session AND origin = :origin ORDER BY numbe
 SELECT coalesce(sum(rounds), 0) AS rounds, coalesce(sum(tool_calls), 0) AS tool_calls
   FROM turns WHERE session = :session AND origin = :origin;
 
+-- name: calls_asked
+SELECT coalesce(sum(tool_calls), 0) AS calls FROM turns WHERE session = :session;
+
 -- name: list_turns
 SELECT * FROM turns WHERE session = :session ORDER BY number;
 

@@ -1,0 +1,82 @@
+"""`power-loop pending`: the open calls of a session, and every way out as a command to paste."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+
+from power_loop.cli import output
+from power_loop.cli.opening import reading
+from power_loop.cli.told import Told, told
+from power_loop.engine.calls import OpenCall
+from power_loop.store.records import SessionInfo
+
+
+@click.command(short_help="Show open calls and the ways out.")
+@click.argument("session")
+@told
+def pending(told: Told, session: str) -> None:
+    """Show the open calls of SESSION and the ways out."""
+    asyncio.run(_pending(told, session))
+
+
+async def _pending(told: Told, session: str) -> None:
+    async with reading(told) as there:
+        info = await there.loop.get_session(await there.loop.find_session(session))
+    ways = ways_out(told, info)
+    if told.json:
+        answer = {"session_id": info.session_id, "state": info.state, "calls": info.pending, "ways_out": ways}
+        output.show_json(answer)
+        return
+    output.show(f"session {output.bold(output.line(info.session_id))}  {output.coloured(str(info.state))}")
+    if info.owner is not None:
+        output.show(f"driven by {output.line(info.owner)} since {output.moment(info.owner_since)} UTC")
+    if not info.pending:
+        output.show("no call is open")
+    for call in info.pending:
+        show_call(call)
+    if ways:
+        output.show()
+        width = max(len(command) for command, _ in ways)
+        for command, means in ways:
+            output.show(f"  {command.ljust(width)}  {output.dim('# ' + means)}")
+
+
+def show_call(call: OpenCall) -> None:
+    name = f"{output.line(call.name)}({output.line(call.arguments, 200)})"
+    output.show(f"  {output.coloured(call.state):<9}  {name}")
+    attempts = f", started {call.attempt} time(s)" if call.attempt else ""
+    output.show(output.dim(f"             call {output.line(call.id)}, {MEANS[call.state]}{attempts}"))
+    output.show(output.dim(f"             effect {call.effect}, since {output.moment(call.since)} UTC"))
+
+
+MEANS = {
+    "requested": "never started: it is safe to run",
+    "started": "it runs right now",
+    "in_doubt": "started, and its outcome is unknown",
+    "awaiting_approval": "a person decides",
+}
+
+
+def ways_out(told: Told, info: SessionInfo) -> Sequence[tuple[str, str]]:
+    """Commands that go on from here, each with what it does."""
+    session = info.session_id
+    if not info.needs_attention and not info.pending:
+        return []
+    if info.owner is not None:
+        return []
+    tools = ("--tools", "MODULE:NAME") if info.pending else ()
+    ways = [(told.line("resume", session, *tools), "go on; what never ran runs")]
+    if info.pending:
+        ways.append((told.line("abort", session), "give the open calls up"))
+    for call in info.pending:
+        if call.state == "in_doubt":
+            ways += [
+                (told.line("resolve", session, call.id, "--result", "TEXT"), "it happened: this is its result"),
+                (told.line("resolve", session, call.id, "--error", "TEXT"), "it failed, or never happened"),
+                (told.line("resolve", session, call.id, "--retry"), "run it again at the next resume"),
+                (told.line("resolve", session, call.id, "--report"), "let the model find out what happened"),
+            ]
+    return ways

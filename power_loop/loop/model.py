@@ -1,0 +1,64 @@
+"""One request to the model. A service is the app's code: whatever it does wrong comes out as a `ModelError`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing, nullcontext
+from dataclasses import replace
+from typing import Any, cast
+
+from llm_client.messages import AssistantMessage, provider, wire
+from llm_client.service import Answer, ChatRequest, LLMService
+from power_loop.errors import ModelError, NotConfiguredError, PowerLoopError, StreamCutError
+from power_loop.loop.turn import Turn
+from power_loop.values import cleaned
+
+
+async def answered(turn: Turn, request: ChatRequest, *, streamed: bool = False) -> Answer:
+    """The model's answer, as it can be stored; if `streamed`, with its deltas published as they come.
+
+    Raises:
+        ModelError: none could be had. What the service raised, if it was nothing of ours, is the cause.
+        NotConfiguredError: there is no model.
+    """
+    llm = turn.gear.llm
+    if llm is None:
+        raise NotConfiguredError("a model", "build the loop with llm=...")
+    try:
+        return _sound(await (_streamed(turn, llm, request) if streamed else llm.complete(request)))
+    except PowerLoopError:
+        raise
+    except asyncio.CancelledError as cancelled:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ModelError("the model service was cancelled from within; resume() asks again") from cancelled
+    except Exception as error:
+        raise ModelError(
+            cleaned(f"the model service {llm!r} failed with {type(error).__name__}: {error}; resume() asks again")
+        ) from error
+
+
+async def _streamed(turn: Turn, llm: LLMService, request: ChatRequest) -> Answer:
+    stream = llm.stream(request)
+    async with aclosing(cast("Any", stream)) if hasattr(stream, "aclose") else nullcontext():
+        async for event in stream:
+            if isinstance(event, Answer):
+                return event
+            turn.publish(event)
+    raise StreamCutError("the stream of the model ended without an answer; resume() asks again")
+
+
+def _sound(answer: object) -> Answer:
+    """The answer with lone surrogates replaced: no file and no later request could carry them."""
+    if not isinstance(answer, Answer):
+        raise TypeError(f"it gave a {type(answer).__name__} where an Answer is due")
+    answer = replace(answer, finish_reason=cleaned(answer.finish_reason), model=cleaned(answer.model))
+    try:
+        wire(answer.message)
+        provider(answer.message)
+    except ValueError:
+        whole = cleaned(json.dumps(answer.message.model_dump(mode="python"), ensure_ascii=False))
+        return replace(answer, message=AssistantMessage.model_validate_json(whole))
+    return answer

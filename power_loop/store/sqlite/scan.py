@@ -1,0 +1,125 @@
+"""Every row of every table, read and believed only if it is what was written; and whether the rows fit together.
+
+For the doctor, and for whoever must show what is left: a row that cannot be believed is said, and keeps no other from
+being read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from power_loop.errors import StoreDamagedError, StoreError
+from power_loop.store import reads, records
+from power_loop.store.port import Port, Row
+from power_loop.store.sqlite.faults import translated
+from power_loop.store.sqlite.findings import RESTORE, Finding, Grade, Spot
+from power_loop.store.transactions.begin import Drives
+from power_loop.values import SessionId
+
+
+def checksums(db: Port) -> Finding:
+    """Read every row of every table and believe none that is not what was written."""
+    spots: list[Spot] = []
+    count = 0
+    for row in db.all("doctor_sessions"):
+        session = _as_stored(row)
+        count += 1
+        if not records.is_session(row):
+            what = f"the row of session {session.id!r} is not what was written"
+            spots.append(Spot(session=session.id, table="sessions", what=what))
+        for table, statement, read in _TABLES:
+            for wrong in _scan(db, session, table, statement, read):
+                count += 1
+                spots += [] if wrong is None else [wrong]
+    if not spots:
+        return Finding(name="checksums", words=f"all {count:,} rows are what was written")
+    sessions = len({spot.session for spot in spots})
+    return Finding(
+        name="checksums",
+        grade=Grade.BAD,
+        words=f"{len(spots)} of {count:,} rows, in {sessions} session(s), are not what was written",
+        way_out=RESTORE,
+        spots=tuple(spots),
+    )
+
+
+def consistency(db: Port) -> Finding:
+    spots = tuple(
+        Spot(session=row["session"], seq=row["seq"], what=row["what"]) for row in db.all("doctor_contradictions")
+    )
+    if not spots:
+        return Finding(name="consistency", words="turns, messages and calls fit together")
+    return Finding(
+        name="consistency",
+        grade=Grade.BAD,
+        words=f"{len(spots)} contradiction(s): rows were removed, or changed by another hand",
+        way_out=RESTORE,
+        spots=spots,
+    )
+
+
+def each_read(db: Port, drives: Drives) -> Iterator[records.SessionInfo | StoreDamagedError]:
+    for row in db.all("doctor_sessions"):
+        try:
+            with _believed(db, row["id"], "a row"):
+                yield reads.session_info(db, drives, SessionId(row["id"]))
+        except StoreDamagedError as error:
+            yield error
+
+
+def _scan(
+    db: Port, session: records.SessionRow, table: str, statement: str, read: Callable[..., object]
+) -> Iterator[Spot | None]:
+    """For each row of a table of one session: None, or what is wrong with it."""
+    try:
+        with translated(db.path):
+            rows = db.all(statement, session=session.key, turn=None)
+    except StoreError as error:
+        yield Spot(session=session.id, table=table, what=f"{table} of session {session.id!r}: {error.problem}")
+        return
+    for row in rows:
+        try:
+            with _believed(db, session.id, f"a row of {table}"):
+                read(db, session, row)
+        except StoreDamagedError as error:
+            seq = row["seq"] if table in ("messages", "calls") else error.seq
+            yield Spot(session=session.id, table=table, seq=seq, what=error.problem)
+        else:
+            yield None
+
+
+@contextmanager
+def _believed(db: Port, session: str, thing: str) -> Iterator[None]:
+    """Within, a number that stands for no time at all is damage too."""
+    try:
+        yield
+    except (ValueError, OverflowError, OSError, TypeError) as error:
+        raise records.damaged(db, session, f"{thing} ({error})") from error
+
+
+def _compaction(db: Port, session: records.SessionRow, row: Row) -> None:
+    crc = records.compaction_seal(session.key, row["number"], row["strategy"], row["model"])
+    if row["crc"] != crc:
+        raise records.damaged(db, session.id, f"compaction {row['number']}", row["note_seq"])
+
+
+_TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
+    ("turns", "list_turns", records.turn_of),
+    ("messages", "all_messages", records.message_of),
+    ("calls", "list_calls", records.call_of),
+    ("usage", "list_usage", records.usage_of),
+    ("compactions", "list_compactions", _compaction),
+)
+
+
+def _as_stored(row: Row) -> records.SessionRow:
+    """Enough of a session, sound or not, to read what hangs on it."""
+    long_ago = datetime.fromtimestamp(0, UTC)
+    return records.SessionRow(
+        key=row["key"], id=SessionId(row["id"]), parent=None, model=None, metadata=None, created_at=long_ago,
+        updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0,
+        stop_requested=False, archived=False, closed=False,
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""A small database with something in every table and in every column that holds text."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from llm_client.errors import ModelServerError
+from llm_client.messages import AssistantMessage, ToolCall
+from llm_client.scripted import calls
+from llm_client.service import Usage
+from power_loop import AgentLoopConfig, InDoubt, ModelError, StatefulAgentLoop, Status, open_store, tool
+from power_loop.store.contract import Input
+from power_loop.values import SessionId
+from llm_client import ScriptedLLM
+from tests.store.kit import copied
+
+SESSIONS = ("alpha", "beta", "gamma", "delta")
+
+
+@tool(effect="read")
+def look(what: str) -> str:
+    """Looks at something."""
+    return f"saw {what} \N{GRINNING FACE}"
+
+
+async def build(path: Path) -> None:
+    """`alpha` has turns, calls and a compaction; `beta`, below it, a failed turn; `gamma` a call that waits for a
+    person; `delta` a turn that runs, with a request to stop it."""
+    running = asyncio.Event()
+
+    @tool
+    async def pay(amount: int) -> str:
+        """Pays."""
+        running.set()
+        await asyncio.Event().wait()
+        return "paid"
+
+    thinking = AssistantMessage(
+        content="looking", tool_calls=(ToolCall(id="c1", name="look", arguments='{"what": "x"}'),
+                                       ToolCall(id="c2", name="gone", arguments="{broken")),
+        provider={"reasoning_content": "hm, hm", "signature": [1, {"a": "b"}]},
+    )  # fmt: skip
+    llm = ScriptedLLM(
+        [
+            "hello to you",
+            thinking,
+            "I saw it",
+            "the note of what was said",
+            "after the fold",
+            ModelServerError("the model is down"),
+            calls(("look", {"what": "y"}), ("pay", {"amount": 3})),
+        ],
+        usage=lambda request, _: Usage(
+            prompt_tokens=200 if len(request.messages) > 5 else 20, completion_tokens=7, cached_tokens=5, reasoning_tokens=3
+        ),
+    )
+    config = AgentLoopConfig(context_window=256, system_prompt="You are kind.", in_doubt=InDoubt.ASK)
+    async with StatefulAgentLoop(llm=llm, db_path=path, tools=[look, pay], config=config) as loop:
+        await loop.create_session("alpha", metadata={"team": "blue"}, model="small-1")
+        await loop.create_session("beta", parent="alpha", metadata={"n": 2})
+        await loop.create_session("gamma")
+        await loop.create_session("delta")
+        await loop.send("hello", "alpha", request_id="first", metadata={"from": "ann"})
+        await loop.send("look at x", "alpha", request_id="second")
+        await loop.send("go on", "alpha")
+        try:
+            await loop.send("are you there?", "beta")
+        except ModelError:
+            pass
+        sending = asyncio.create_task(loop.send("pay three", "gamma"))
+        await running.wait()
+        sending.cancel()
+        await asyncio.wait([sending])
+        result = await loop.resume("gamma")
+        assert result.status is Status.PENDING_TOOLS, result
+        await loop.resolve("gamma", "call_1", report=True)
+
+
+async def write(folder: Path) -> Path:
+    """The sample as one file."""
+    live = folder / "live.db"
+    await build(live)
+    store = await open_store(live)
+    await store.begin_turn(Input(session=SessionId("delta"), body='{"role":"user","content":"a long job"}'))
+    assert await store.request_stop(SessionId("delta"), "the building closes")
+    path = copied(live, folder / "sample.db")
+    await store.aclose()
+    return path
