@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import sqlite3
-import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,8 +26,8 @@ def main() -> None:
     with server.running() as url:
         plan = Plan(
             url=url,
-            repetitions=given.repetitions or (2 if given.quick else 9),
-            turns=given.turns or (4 if given.quick else 20),
+            repetitions=given.repetitions or (2 if given.quick else 7),
+            turns=given.turns or (4 if given.quick else 10),
             lengths=given.lengths or ([10, 300] if given.quick else [10, 1_000, 10_000]),
             typed_up_to=300 if given.quick else 10_000 if given.typed_to_the_end else 1_000,
             sessions=given.sessions or ([1, 10] if given.quick else [1, 10, 100]),
@@ -50,8 +49,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("workload", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; all when absent")
     parser.add_argument("--quick", action="store_true", help="a smoke test of under 20 seconds; its figures are rough")
-    parser.add_argument("--repetitions", type=int, help="batches of each contestant; medians are over these (9)")
-    parser.add_argument("--turns", type=int, help="turns a batch (20)")
+    parser.add_argument("--repetitions", type=int, help="batches of each contestant; medians are over these (7)")
+    parser.add_argument("--turns", type=int, help="turns a batch (10)")
     parser.add_argument("--lengths", type=int, nargs="+", help="messages in a session (10 1000 10000)")
     parser.add_argument("--sessions", type=int, nargs="+", help="sessions at once (1 10 100)")
     parser.add_argument(
@@ -88,4 +87,4 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

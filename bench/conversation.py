@@ -1,4 +1,4 @@
-"""The turn everybody runs: user, answer with two parallel calls, two results, final answer. 5 messages, about 1.2 KB."""
+"""The turn everybody runs: user, answer with two parallel calls, two results, final answer. 5 messages, 1.2 KB."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from power_loop import Tool, tool
 
 MESSAGES_A_TURN: Final = 5
 MODEL: Final = "bench"
-QUESTION: Final = "Compare the weather in Lisbon and in Oslo this week, and say where a walk on Saturday is the better plan. " * 2
+QUESTION: Final = "Compare the weather in Lisbon and in Oslo this week, and say where to walk on Saturday. " * 2
 UNIT: Final = "degrees celsius"
 ANSWER: Final = (
-    "Lisbon is the better plan: 21 degrees, a light wind from the west and no rain until Sunday night. Oslo has 4 degrees, "
+    "Lisbon is the better plan: 21 degrees, light wind from the west, no rain until Sunday night. Oslo has 4 degrees, "
     "sleet from noon on and gusts up to 60 km/h; if it must be Oslo, go before eleven and take the tram back."
 )
 CALLS: Final = (

@@ -1,4 +1,4 @@
-"""How it is measured: contestants take turns in small batches, so whatever else the machine does hits all of them alike."""
+"""How it is measured: contestants take turns in small batches, so what else the machine does hits all of them alike."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Figure:
     @property
     def own(self) -> list[float]:
         """What is not the client's: store and loop."""
-        return [wall - client for wall, client in zip(self.wall, self.client, strict=True)] if self.client else self.wall
+        return (
+            [wall - client for wall, client in zip(self.wall, self.client, strict=True)] if self.client else self.wall
+        )
 
     def ratio(self, base: Figure) -> float:
         """How many times the base's time: the median over repetitions of the ratio within each."""
@@ -46,7 +48,7 @@ class Figure:
 async def interleaved(
     subjects: Sequence[Subject], *, turns: int, repetitions: int, sessions: int = 1, fresh_sessions: bool = False
 ) -> list[Figure]:
-    """Each contestant in each repetition: `turns` turns in each of `sessions` sessions at once. The first round warms up.
+    """Each contestant, each repetition: `turns` turns in each of `sessions` sessions at once. A first round warms up.
 
     With `fresh_sessions` each repetition has sessions of its own, else those of the one before.
     """
@@ -60,7 +62,9 @@ async def interleaved(
         for subject, figure in order[shift:] + order[:shift]:
             first = (repetition + 1) * sessions if fresh_sessions else 0
             if repetition < 0 or fresh_sessions:
-                await _batch(subject, range(first, first + sessions), 1)  # the first turn reads the history: see `fresh`
+                await _batch(
+                    subject, range(first, first + sessions), 1
+                )  # the first turn reads the history: see `fresh`
             if repetition < 0:
                 continue
             wall, cpu, client = await _batch(subject, range(first, first + sessions), turns)

@@ -12,7 +12,10 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]], note: 
     texts = [list(head), *[[_shown(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in texts) for column in range(len(head))]
     lines = [
-        "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in texts
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
@@ -23,7 +26,13 @@ def against(figures: Sequence[Figure], base: Figure, *, per_second: bool = False
     """Head and rows: each contestant beside the base. A ratio above 1 says that it takes longer than the base."""
     head = ["", "turns/s" if per_second else "ms a turn", f"time, {base.name} = 1", "cpu ms", "commits a turn"]
     rows = [
-        [figure.name, 1000 / figure.ms if per_second else figure.ms, figure.ratio(base), _middle(figure.cpu), figure.commits]
+        [
+            figure.name,
+            1000 / figure.ms if per_second else figure.ms,
+            figure.ratio(base),
+            _middle(figure.cpu),
+            figure.commits,
+        ]
         for figure in figures
     ]
     return head, rows

@@ -1,7 +1,7 @@
 """A model server that is not what is measured: it looks at the end of a body only, in a process of its own.
 
-`power_loop.testing.ScriptedServer` reads and checks every message of every request, as it should: 10,000 of them cost it
-more than all contestants together.
+`power_loop.testing.ScriptedServer` reads and checks every message of every request, as it should: 10,000 of them cost
+it more than all contestants together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who runs the turn. Each is entered, runs turns on sessions (a number each) one after the other or many at once, and left.
+"""Who runs the turn. Each is entered, runs turns on numbered sessions, one after the other or many at once, and left.
 
 `durable` says what is on disk before the next effect: "each step" (flushed), "no".
 """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ class Plan:
     """Where databases go: its disk is what is measured."""
 
 
-Workload = Callable[[Plan], Awaitable[dict[str, Any]]]
+Workload = Callable[[Plan], Coroutine[Any, Any, dict[str, Any]]]
 
 
 @asynccontextmanager
@@ -123,7 +122,7 @@ async def sessions(plan: Plan) -> dict[str, Any]:
         ("over HTTP", plan.url, [s.Ours, s.OursNoStore, s.Post, s.Typed]),
     ):
         for count in plan.sessions:
-            each = max(2, plan.turns * 2 // count)
+            each = max(2, plan.turns // count)
             async with _entered(plan, kinds, url) as entered:
                 figures = await interleaved(entered, turns=each, repetitions=plan.repetitions, sessions=count)
             if url is None:
@@ -169,26 +168,29 @@ async def imports(plan: Plan) -> dict[str, Any]:
     for repetition in range(-1, plan.repetitions):
         for name, code in codes.items():
             timed = f"from time import perf_counter as now\nbegun = now()\n{code}\nprint(now() - begun)"
-            done = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True)
+            taken = float(await _output([sys.executable, "-c", timed])) * 1000
             if repetition >= 0:
-                times[name].append(float(done.stdout) * 1000)
+                times[name].append(taken)
     base = times["import pydantic, sqlite3"]
     rows = [
-        [name, median(taken), median(mine / theirs for mine, theirs in zip(taken, base, strict=True))]
-        for name, taken in times.items()
+        [name, median(all_of_it), median(mine / theirs for mine, theirs in zip(all_of_it, base, strict=True))]
+        for name, all_of_it in times.items()
     ]
     print(table("Import", ["", "ms", "pydantic+sqlite3 = 1"], rows))
     return times
 
 
 async def _child(*arguments: str, wrapper: Sequence[str] = ()) -> dict[str, float]:
-    command = [*wrapper, sys.executable, "-m", "bench.child", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=os.environ)
+    said: dict[str, float] = json.loads(await _output([*wrapper, sys.executable, "-m", "bench.child", *arguments]))
+    return said
+
+
+async def _output(command: Sequence[str]) -> bytes:
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     out, _ = await process.communicate()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    said: dict[str, float] = json.loads(out)
-    return said
+    return out
 
 
 WORKLOADS: Final[dict[str, Workload]] = {"turn": turn, "length": length, "sessions": sessions, "imports": imports}

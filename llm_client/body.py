@@ -29,7 +29,7 @@ def request_body(request: ChatRequest, settings: Settings, *, stream: bool) -> b
     Raises:
         ModelRequestError: it cannot be written: a lone surrogate, a number that is no JSON, an `extra` field of ours.
     """
-    fields = {"model": json.dumps(request.model or settings.model), "messages": f"[{','.join(request.messages)}]"}
+    fields = {"model": json.dumps(request.model or settings.model)}
     if request.tools:
         fields["tools"] = f"[{','.join(request.tools)}]"
         if request.tool_choice is not None:
@@ -50,7 +50,9 @@ def request_body(request: ChatRequest, settings: Settings, *, stream: bool) -> b
         if name in _OURS:
             raise ModelRequestError(f"extra[{name!r}] is set by the request itself; leave it out of extra")
         fields[name] = _written(name, value)
-    text = "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in fields.items()) + "}"
+    small = ",".join(f"{json.dumps(name)}:{value}" for name, value in fields.items())
+    # The messages come last and are joined once: they may be megabytes.
+    text = "".join(("{", small, ',"messages":[', ",".join(request.messages), "]}"))
     try:
         return text.encode()
     except UnicodeEncodeError as error:

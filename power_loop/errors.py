@@ -229,7 +229,7 @@ class SessionBusyError(SessionError):
 
 
 class EpochLostError(SessionError):
-    """Another process took the session over; what this one wanted to write was refused, and nothing of it is recorded."""
+    """Another process took the session over; what this one wanted to write was refused. Nothing of it is recorded."""
 
     code = "session.epoch_lost"
 
@@ -274,7 +274,7 @@ class StoreError(PowerLoopError):
 
 
 class StoreOpenError(StoreError):
-    """The path cannot be opened as a session store: missing, a directory, no permission, empty, another application's."""
+    """The path cannot be opened as a session store: missing, a directory, no permission, empty, somebody else's."""
 
     code = "store.open"
 

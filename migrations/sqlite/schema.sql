@@ -1,4 +1,4 @@
--- The whole schema as all migrations leave it: for reading, and for `sqlite3 new.db < schema.sql` when trying things out.
+-- The whole schema as all migrations leave it: for reading, and to try things out.
 -- Databases are made and upgraded by the numbered migrations alone. Generated; after a new migration write it again:
 --     python -m tests.store.schema_text
 -- tests/store/test_schema.py holds it equal to what the migrations give.

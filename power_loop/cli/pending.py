@@ -46,7 +46,7 @@ async def _pending(told: Told, session: str) -> None:
 
 def show_call(call: OpenCall) -> None:
     name = f"{output.line(call.name)}({output.line(call.arguments, 200)})"
-    output.show(f"  {output.coloured(call.state):<9}  {name}")
+    output.show(f"  {output.coloured(call.state, f'{call.state:<9}')}  {name}")
     attempts = f", started {call.attempt} time(s)" if call.attempt else ""
     output.show(output.dim(f"             call {output.line(call.id)}, {MEANS[call.state]}{attempts}"))
     output.show(output.dim(f"             effect {call.effect}, since {output.moment(call.since)} UTC"))

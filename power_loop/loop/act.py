@@ -75,10 +75,13 @@ async def _run(turn: Turn, ready: Sequence[_Ready]) -> None:
     running = {asyncio.create_task(_outcome(turn, item), name=f"call {item.call.id}"): item for item in ready}
     try:
         while running:
-            for task in await turn.stop.first(running):
+            done = await turn.stop.first(running)
+            for task in done:
                 outcome, item = task.result(), running.pop(task)
                 turn.gear.world.reached("loop.call_returned")
-                await _settle(turn, item.call, outcome, SettledBy.RUN, hold=not running)
+                # What came in together is one commit; while others run, nothing waits for longer than that.
+                hold = not running or task is not done[-1]
+                await _settle(turn, item.call, outcome, SettledBy.RUN, hold=hold)
     except BaseException:
         await give_up(running)
         raise

@@ -55,6 +55,8 @@ class Watch:
 
     async def _look(self) -> None:
         while True:
+            # A short turn never asks: the claim cleared old requests, and a later one is heard within a tick.
+            await asyncio.sleep(TICK)
             for watched in self._turns.values():
                 _hear(watched)
             try:
@@ -62,7 +64,6 @@ class Watch:
             except PowerLoopError as error:
                 # A store that cannot be read now is the turn's to find out; the stop event must still be heard.
                 LOG.warning("requests to stop cannot be read: %s", error)
-            await asyncio.sleep(TICK)
 
     async def _ask_store(self) -> None:
         version = await self._store.changed()

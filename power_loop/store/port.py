@@ -52,8 +52,8 @@ def seal(*texts: Value) -> int:
 
     A CRC-32 changes with every single flipped bit and every burst of up to 32 bits.
     """
-    crc = 0
+    parts: list[bytes] = []
     for text in texts:
         raw = b"" if text is None else str(text).encode("utf-8", "surrogateescape")
-        crc = zlib.crc32(raw, zlib.crc32(b"%d:" % (-1 if text is None else len(raw)), crc))
-    return crc
+        parts += (b"%d:" % (-1 if text is None else len(raw)), raw)
+    return zlib.crc32(b"".join(parts))

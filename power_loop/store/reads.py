@@ -95,6 +95,7 @@ def messages(
     name = "all_messages" if include_compacted else "active_messages"
     found = [records.message_of(db, session, row, mark_damage=mark_damage) for row in db.all(name, session=session.key)]
     if not mark_damage:
+        _all_there(db, session, "messages", sum(message.state == "active" for message in found), session.active)
         # Every number up to the next is a message, but for those kept for the results of open calls.
         _all_there(db, session, "messages", len(found), session.next_seq - 1 - len(rows.open_calls(db, session)))
     return found

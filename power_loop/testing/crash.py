@@ -1,8 +1,8 @@
 """Crash points: count what a process passes, and kill it at one of them.
 
-    points = CrashPoints()                                   # run once untouched: points.passed is the list to sweep
-    points = CrashPoints(kill_at=("sql.commit", 3))          # SIGKILL just before the third commit
-    loop = StatefulAgentLoop(..., world=World(reached=points))
+points = CrashPoints()                                   # run once untouched: points.passed is the list to sweep
+points = CrashPoints(kill_at=("sql.commit", 3))          # SIGKILL just before the third commit
+loop = StatefulAgentLoop(..., world=World(reached=points))
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _inspected(tool: str, value: object) -> None:
         below: list[object] = []
         for one in level:
             if isinstance(one, str):
-                _whole_characters(tool, one, f"the string {shown(cleaned(one))}")
+                _whole_characters(tool, one)
             elif isinstance(one, dict):
                 below += [*one.keys(), *one.values()]
             elif isinstance(one, list):
@@ -127,10 +127,11 @@ def _inspected(tool: str, value: object) -> None:
     raise ArgumentsInvalid(tool, [_TOO_DEEP])
 
 
-def _whole_characters(tool: str, text: str, what: str) -> None:
+def _whole_characters(tool: str, text: str, what: str | None = None) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
+        what = what or f"the string {shown(cleaned(text))}"
         raise ArgumentsInvalid(
             tool, [f"{what} holds half of a surrogate pair at character {error.start}; write the whole character"]
         ) from None

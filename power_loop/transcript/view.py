@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -29,23 +29,25 @@ class View:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._entries = sorted(entries, key=_place)
+        self._texts = [entry.wire for entry in self._entries]
 
     def add(self, entry: Entry) -> None:
         """Results of calls may come in any order; each takes the place its answer reserved."""
-        if not self._entries or entry.place > self._entries[-1].place:
-            self._entries.append(entry)
-        else:
-            insort(self._entries, entry, key=_place)
+        at = len(self._entries)
+        if at and entry.place <= self._entries[-1].place:
+            at = bisect_left(self._entries, entry.place, key=_place)
+        self._put(at, entry)
 
     def fold(self, folded: Iterable[int], note: Entry) -> None:
         """Put a note in the place of the messages with these sequence numbers."""
         gone = frozenset(folded)
         self._entries = [entry for entry in self._entries if entry.seq not in gone]
-        self._entries.insert(bisect_left(self._entries, note.place, key=_place), note)
+        self._texts = [entry.wire for entry in self._entries]
+        self._put(bisect_left(self._entries, note.place, key=_place), note)
 
     def texts(self) -> tuple[str, ...]:
         """The messages of the next request."""
-        return tuple(entry.wire for entry in self._entries)
+        return tuple(self._texts)
 
     def units(self) -> Iterator[Sequence[Entry]]:
         """What must stay or go together: an answer with the results of its calls, or one message."""
@@ -67,6 +69,10 @@ class View:
                 break
             total += tokens(entry.wire)
         return total
+
+    def _put(self, at: int, entry: Entry) -> None:
+        self._entries.insert(at, entry)
+        self._texts.insert(at, entry.wire)
 
     def __len__(self) -> int:
         return len(self._entries)

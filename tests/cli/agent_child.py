@@ -1,4 +1,4 @@
-"""A process that runs one turn with the tools of `agent_tools`: `python agent_child.py DB SESSION`. Made to be killed."""
+"""A process that runs one turn with the tools of `agent_tools` until it is killed: `agent_child.py DB SESSION`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -22,13 +22,13 @@ from tests.crash import oracle
 from tests.crash.evidence import Evidence, collect
 from tests.crash.points import EveryPoint, to_sweep
 from tests.crash.recoveries import ABORTING, COMPLETING, SERIES, Log, Report
-from tests.crash.scenario import Client, Place, lines
+from tests.crash.scenario import Client, Place
 from tests.crash.windows import windows
 
 PATIENCE: Final = 30
 """Seconds after which a client hangs."""
 
-Life: TypeAlias = Callable[[Client], Awaitable[Any]]
+Life: TypeAlias = Callable[[Client], Coroutine[Any, Any, Report | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,26 +91,20 @@ class Court:
         return verdict
 
     def _judge(self, case: Case, place: Place, verdict: Verdict) -> None:
-        skip = self._log.stat().st_size if self._log.exists() else 0
-
-        def requests() -> list[dict[str, Any]]:
-            with self._log.open() as log:
-                log.seek(skip)
-                return [json.loads(line) for line in log]
-
+        log = Log(self._log, self._log.stat().st_size)
         if case.series == "none":
             self._live(place, "works", _work, None, verdict)
             return
         runs = case.series not in ABORTING
         found: list[Evidence] = []
         for number, point in enumerate(case.kills):
-            life = _work if number == 0 else _recovery(case.series, self._log, runs=runs)
+            life = _work if number == 0 else _recovery(case.series, log)
             died = self._live(place, f"{number}-dies", life, point, verdict)
             verdict.deaths += died
             if point is not None and not died:
                 verdict.missed = True
             now = collect(place)
-            _add(verdict, f"after death {number + 1}: ", oracle.always(now, requests()))
+            _add(verdict, f"after death {number + 1}: ", oracle.always(now, log.lines()))
             if found:
                 _add(verdict, f"death {number + 1}: ", oracle.kept(found[-1], now))
             if point is not None:
@@ -120,7 +114,7 @@ class Court:
         if verdict.problems:
             return
         name = "recovers"
-        self._live(place, name, _recovery(case.series, self._log, runs=runs), None, verdict)
+        self._live(place, name, _recovery(case.series, log), None, verdict)
         if verdict.problems:
             return
         last = collect(place)
@@ -129,10 +123,10 @@ class Court:
         if not report["finished"]:
             verdict.problems.append("the recovery did not come to its end")
             return
-        _add(verdict, "end: ", oracle.always(last, requests()))
+        _add(verdict, "end: ", oracle.always(last, log.lines()))
         _add(verdict, "end: ", oracle.kept(found[-1], last))
         _add(verdict, "end: ", oracle.effects(found[-1], last, runs=runs))
-        _add(verdict, "end: ", oracle.rested(last, report["witness"], requests(), complete=case.series in COMPLETING))
+        _add(verdict, "end: ", oracle.rested(last, report["witness"], log.lines(), complete=case.series in COMPLETING))
         after = {(call["seq"], call["ordinal"]): call["state"] for call in last.table("calls")}
         for call in found[-1].open_calls:
             verdict.outcomes.append(f"{call['effect']} {call['state']} -> {after[call['seq'], call['ordinal']]}")
@@ -163,7 +157,7 @@ def _be(place: Place, user: str, name: str, llm: OpenAIChatService, life: Life, 
         signal.alarm(PATIENCE)
         points = CrashPoints(point)
         client = Client(place, user, llm, EveryPoint(points, place.database.parent))
-        report = asyncio.run(life(client))  # type: ignore[arg-type]
+        report = asyncio.run(life(client))
         told = {} if report is None else asdict(report)
         place.report(name).write_text(json.dumps(told | {"passed": points.passed}))
         code = 0
@@ -178,10 +172,10 @@ async def _work(client: Client) -> None:
         await client.tell_the_rest(loop)
 
 
-def _recovery(series: str, log: Path, *, runs: bool) -> Life:
+def _recovery(series: str, log: Log) -> Life:
     async def recover(client: Client) -> Report:
-        report = Report(runs_calls=runs)
-        await SERIES[series](client, report, Log(client, log))
+        report = Report()
+        await SERIES[series](client, report, log)
         return report
 
     return recover
@@ -189,6 +183,3 @@ def _recovery(series: str, log: Path, *, runs: bool) -> Life:
 
 def _add(verdict: Verdict, when: str, problems: Any) -> None:
     verdict.problems += [f"{when}{problem}" for problem in problems]
-
-
-__all__ = ["Case", "Court", "Verdict", "lines"]

@@ -1,4 +1,4 @@
-"""What must be true of the evidence, whatever the instant of death. Each function gives problems in words; none is good."""
+"""What must be true of the evidence, whatever the instant of death. Each function gives problems in words."""
 
 from __future__ import annotations
 

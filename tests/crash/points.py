@@ -37,7 +37,7 @@ class EveryPoint:
                 super().__init__(*arguments, **options)
                 self.set_trace_callback(statement)
 
-        sqlite3.connect = partial(sqlite3.connect, factory=Traced)
+        sqlite3.connect = partial(sqlite3.connect, factory=Traced)  # type: ignore[assignment]
 
     def __call__(self, name: str) -> None:
         self._points(name)

@@ -1,25 +1,25 @@
-"""How a fresh process goes on after a kill: one function a series. Each ends with a session that takes the next input."""
+"""How a fresh process goes on after a kill: one function a series. Each ends with an answer to the next input."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from power_loop import SessionNotFoundError, SessionPendingError, StatefulAgentLoop
 from power_loop.stateful_loop import StatefulResult
 from tests.crash.evidence import Rows, rows_of
-from tests.crash.scenario import AFTER, SESSION, STEPS, Client, lines
+from tests.crash.scenario import AFTER, SESSION, STEPS, Client
 
 
 @dataclass
 class Report:
     """What a recovering process saw of itself."""
 
-    runs_calls: bool
-    """Whether calls that never ran are to run; else none that was open may."""
     problems: list[str] = field(default_factory=list)
     finished: bool = False
     witness: dict[str, Any] = field(default_factory=dict)
@@ -30,18 +30,27 @@ class Report:
             self.problems.append(problem)
 
 
+RECOVERED: Final = "recovered"
+"""The point from which on a process does what any other does."""
+
 Recovery: TypeAlias = Callable[[Client, Report, "Log"], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Log:
-    """What the model server was asked by one client."""
+    """What the model server was asked since a case began."""
 
-    client: Client
-    path: Any
+    path: Path
+    skip: int
 
-    def requests(self) -> int:
-        return sum(line["body"].get("user") == self.client.name for line in lines(self.path))
+    def lines(self) -> list[dict[str, Any]]:
+        with self.path.open() as log:
+            log.seek(self.skip)
+            return [json.loads(line) for line in log]
+
+    def requests(self, client: Client) -> int:
+        """How many of them by this process."""
+        return sum(line["body"].get("user") == client.name for line in self.lines())
 
 
 async def resume(client: Client, report: Report, log: Log) -> None:
@@ -52,6 +61,7 @@ async def resume(client: Client, report: Report, log: Log) -> None:
         result = await loop.resume(SESSION)
         report.check(result.status == "completed", f"resume ended as {result.status}")
         await _again_idle(client, loop, report, log)
+        client.reached(RECOVERED)
         await _go_on(client, loop, report)
     return None
 
@@ -69,7 +79,8 @@ async def abort(client: Client, report: Report, log: Log) -> None:
             before = _stored(client)
             report.check(await bare.abort_pending(SESSION) == [], "a second abort answered calls")
             report.check(_stored(client) == before, "a second abort changed the file")
-            report.check(log.requests() == 0, "abort asked a model")
+            report.check(log.requests(client) == 0, "abort asked a model")
+            client.reached(RECOVERED)
     async with client.loop() as loop:
         if not there:
             return await _go_on(client, loop, report)
@@ -82,11 +93,13 @@ async def recover_resume(client: Client, report: Report, log: Log) -> None:
     async with client.loop() as loop:
         for entry in await loop.recover("resume"):
             report.check(entry.error is None, f"recover failed: {entry.error!r}")
-            report.check(entry.result is not None and entry.result.status == "completed", f"recover gave {entry.result}")
-        before, asked = _stored(client), log.requests()
+            report.check(
+                entry.result is not None and entry.result.status == "completed", f"recover gave {entry.result}"
+            )
+        before, asked = _stored(client), log.requests(client)
         report.check(await loop.recover("resume") == [], "a second recover found a session")
         report.check(_stored(client) == before, "a second recover changed the file")
-        report.check(log.requests() == asked, "a second recover asked a model")
+        report.check(log.requests(client) == asked, "a second recover asked a model")
         if await _there(loop):
             await _again_idle(client, loop, report, log)
         await _go_on(client, loop, report)
@@ -194,10 +207,10 @@ async def _there(loop: StatefulAgentLoop) -> bool:
 
 
 async def _again_idle(client: Client, loop: StatefulAgentLoop, report: Report, log: Log) -> None:
-    before, asked = _stored(client), log.requests()
+    before, asked = _stored(client), log.requests(client)
     result = await loop.resume(SESSION)
     report.check(result.stop_reason == "idle", f"a second resume ended as {result.status}, {result.stop_reason}")
-    report.check(log.requests() == asked, "a second resume asked the model")
+    report.check(log.requests(client) == asked, "a second resume asked the model")
     report.check(_stored(client) == before, "a second resume changed the file")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +33,12 @@ AFTER: Final = "And now something else."
 NOTE: Final = "What was said before, in short."
 WINDOW: Final = 750
 
-ROUND_ONE: Final = (("lookup", {"what": "stock"}), ("put", {"what": "shelf"}), ("pay", {"what": "bill"}), ("lookup", {"what": "balance"}))
+ROUND_ONE: Final = (
+    ("lookup", {"what": "stock"}),
+    ("put", {"what": "shelf"}),
+    ("pay", {"what": "bill"}),
+    ("lookup", {"what": "balance"}),
+)
 ROUND_TWO: Final = (("ship", {"what": "parcel"}),)
 EFFECTS: Final = {"lookup": "read", "put": "idempotent", "pay": "once", "ship": "once"}
 
@@ -147,10 +153,9 @@ class Client:
 
     async def create(self, loop: StatefulAgentLoop) -> None:
         if "create" not in acknowledgements(self.place):
-            try:
+            # An earlier try may have been committed, and its process have died before it heard of that.
+            with suppress(SessionExistsError):
                 await loop.create_session(SESSION)
-            except SessionExistsError:
-                pass  # an earlier try was committed, and its process died before it heard of that
             append(self.place.acknowledged, {"step": "create"})
 
     async def tell(self, loop: StatefulAgentLoop, step: str, text: str, **options: Any) -> StatefulResult:
@@ -185,4 +190,3 @@ def lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-

@@ -13,11 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from power_loop.testing.crash import Point
 from tests.crash.case import Case, Verdict
-from tests.crash.recoveries import SERIES
+from tests.crash.recoveries import RECOVERED, SERIES
 from tests.crash.windows import OUTCOMES, WANTED
 from tests.crash.worker import Jury
 
@@ -54,8 +55,8 @@ class Tally:
         verdict = "FAILED" if self.failed else "ok"
         missed = f", {len(self.missed)} points not passed again" if self.missed else ""
         return (
-            f"{self.name:<22} {verdict:<6} {self.cases:>6} cases, {self.deaths:>6} kills, {len(self.states):>4} states, "
-            f"{len(self.failed)} failures{missed}, {self.seconds:.0f} s"
+            f"{self.name:<28} {verdict:<6} {self.cases:>6} cases, {self.deaths:>6} kills, "
+            f"{len(self.states):>4} states, {len(self.failed)} failures{missed}, {self.seconds:.0f} s"
         )
 
 
@@ -82,7 +83,8 @@ def twice(singles: Sequence[Verdict], *, every: bool, chance: random.Random) -> 
             yield Case(series=verdict.case.series, kills=(*verdict.case.kills, chance.choice(verdict.passed)))
         elif verdict.states[0] not in seen:
             seen.add(verdict.states[0])
-            yield from (Case(series=verdict.case.series, kills=(*verdict.case.kills, p)) for p in verdict.passed)
+            recovery = takewhile(lambda point: point.name != RECOVERED, verdict.passed)
+            yield from (Case(series=verdict.case.series, kills=(*verdict.case.kills, p)) for p in recovery)
 
 
 def run(jury: Jury, name: str, cases: Iterable[Case]) -> tuple[Tally, list[Verdict]]:

@@ -28,7 +28,7 @@ _A_SERVER: Final = 400
 
 
 def main() -> None:
-    # Killing a process loses nothing of the page cache, so the files may as well be in memory: it is the same test, faster.
+    # A killed process loses nothing of the page cache, so the files may as well be in memory: the same test, faster.
     scratch = Path(tempfile.mkdtemp(prefix="sweep-", dir=_MEMORY if _MEMORY.is_dir() else None))
     cases = (json.loads(line) for line in sys.stdin)
     while batch := list(islice(cases, 1)):

@@ -1,4 +1,4 @@
-"""What the store's tests share: loops with a scripted model, whole databases as values, children that are real processes."""
+"""What the store's tests share: loops with a scripted model, databases as values, children that are real processes."""
 
 from __future__ import annotations
 
@@ -40,10 +40,18 @@ def tables(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in found]
 
 
+def looked(path: Path) -> closing[sqlite3.Connection]:
+    """A connection that leaves the files as they are: a reader folds no log in, but leaves its own behind."""
+    mode = "ro" if path.with_name(path.name + "-wal").exists() else "rw"
+    return closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True))
+
+
 def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in tables(connection)}
+    with looked(path) as connection:
+        return {
+            name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in tables(connection)
+        }
 
 
 def copied(source: Path, target: Path) -> Path:
@@ -57,6 +65,14 @@ def beside(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.parent.iterdir())
 
 
+def files(path: Path) -> dict[str, bytes | None]:
+    """Everything in the folder of a database, with its bytes."""
+    return {
+        entry.name: entry.read_bytes() if entry.is_file() and os.access(entry, os.R_OK) else None
+        for entry in path.parent.iterdir()
+    }
+
+
 def assert_free(path: Path) -> None:
     """Nobody has left a transaction open: another connection can write at once."""
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
@@ -65,7 +81,7 @@ def assert_free(path: Path) -> None:
 
 
 def assert_sound(path: Path) -> None:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with looked(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 

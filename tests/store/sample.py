@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
+from llm_client import ScriptedLLM
 from llm_client.errors import ModelServerError
 from llm_client.messages import AssistantMessage, ToolCall
 from llm_client.scripted import calls
@@ -12,7 +14,6 @@ from llm_client.service import Usage
 from power_loop import AgentLoopConfig, InDoubt, ModelError, StatefulAgentLoop, Status, open_store, tool
 from power_loop.store.contract import Input
 from power_loop.values import SessionId
-from llm_client import ScriptedLLM
 from tests.store.kit import copied
 
 SESSIONS = ("alpha", "beta", "gamma", "delta")
@@ -52,7 +53,10 @@ async def build(path: Path) -> None:
             calls(("look", {"what": "y"}), ("pay", {"amount": 3})),
         ],
         usage=lambda request, _: Usage(
-            prompt_tokens=200 if len(request.messages) > 5 else 20, completion_tokens=7, cached_tokens=5, reasoning_tokens=3
+            prompt_tokens=200 if len(request.messages) > 5 else 20,
+            completion_tokens=7,
+            cached_tokens=5,
+            reasoning_tokens=3,
         ),
     )
     config = AgentLoopConfig(context_window=256, system_prompt="You are kind.", in_doubt=InDoubt.ASK)
@@ -64,10 +68,8 @@ async def build(path: Path) -> None:
         await loop.send("hello", "alpha", request_id="first", metadata={"from": "ann"})
         await loop.send("look at x", "alpha", request_id="second")
         await loop.send("go on", "alpha")
-        try:
+        with suppress(ModelError):
             await loop.send("are you there?", "beta")
-        except ModelError:
-            pass
         sending = asyncio.create_task(loop.send("pay three", "gamma"))
         await running.wait()
         sending.cancel()

@@ -20,6 +20,7 @@ from power_loop.errors import (
 )
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_SALVAGE: Final = "restore a backup, or salvage with `sqlite3 FILE .recover`"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -33,6 +34,12 @@ def typed(path: str, error: Exception) -> Exception:
             f"holds a lone surrogate at character {error.start}",
             'it is not valid Unicode; clean it with text.encode("utf-8", "replace").decode()',
         )
+    if isinstance(error, UnicodeDecodeError):
+        return StoreDamagedError(path, "the database file is damaged (a text is no UTF-8)", _SALVAGE)
+    if (
+        isinstance(error, IndexError) and str(error) == "No item with that key"
+    ):  # `sqlite3.Row`: a column has no such name
+        return StoreDamagedError(path, "its schema is not what the migrations made", _SALVAGE)
     if isinstance(error, OverflowError):
         return InputInvalidError("a number", "does not fit into 64 bits", "nothing was written; give a smaller one")
     return error
@@ -56,10 +63,10 @@ def of_sqlite(path: str, error: sqlite3.Error) -> StoreError:
         )
     if primary == sqlite3.SQLITE_NOTADB:
         return StoreOpenError(path, "this is not an SQLite database", "give another path; the file was not touched")
+    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such "):
+        return StoreDamagedError(path, f"its schema is not what the migrations made ({error})", _SALVAGE)
     if primary == sqlite3.SQLITE_CORRUPT:
-        return StoreDamagedError(
-            path, f"the database file is damaged ({error})", "restore a backup, or salvage with `sqlite3 FILE .recover`"
-        )
+        return StoreDamagedError(path, f"the database file is damaged ({error})", _SALVAGE)
     if primary == sqlite3.SQLITE_CANTOPEN:
         return StoreOpenError(
             path, "it cannot be opened", "check that its folder exists and that you may read and write both"

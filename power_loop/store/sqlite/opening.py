@@ -232,6 +232,8 @@ def _connect(how: Opening, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path, migrations: Sequence[migrating.Migration]) -> None:
+    if not connection.execute("PRAGMA page_count").fetchone()[0]:  # less than a header
+        raise StoreOpenError(str(path), "this is not an SQLite database", "give another path; the file was not touched")
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != migrating.APPLICATION_ID:
         raise StoreOpenError(

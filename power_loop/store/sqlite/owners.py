@@ -144,4 +144,4 @@ def _free(lock: int) -> bool:
 
 
 def _check(bare: str) -> str:
-    return f"{zlib.crc32(bare.encode()):08x}"
+    return f"{zlib.crc32(bare.encode('utf-8', 'surrogateescape')):08x}"

@@ -8,7 +8,6 @@ loop that shuts down cancels all tasks, and whoever waits for a commit must hear
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -94,11 +93,11 @@ class Writer:
         try:
             self._port.reached("sql.begin")
             self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits hears it
             return [_translated(self._port.path, error)] * len(changes)  # no change is to blame
         try:
             return self._commit(changes)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - as above
             if len(changes) == 1:
                 return [_translated(self._port.path, error)]
         # The transaction failed as a whole, maybe for one change's sake: let each stand or fall alone.
@@ -106,7 +105,9 @@ class Writer:
 
     def _commit(self, changes: list[Change[Any]]) -> list[Any]:
         try:
-            outcomes = [self._one(change) for change in changes]
+            # A change alone needs no savepoint: what undoes the transaction undoes it.
+            alone = len(changes) == 1
+            outcomes = [changes[0](self._port)] if alone else [self._one(change) for change in changes]
             self._port.reached("sql.commit")
             self._connection.execute("COMMIT")
         except BaseException:

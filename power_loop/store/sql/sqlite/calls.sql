@@ -21,7 +21,8 @@ UPDATE calls SET decision = :decision
 SELECT state FROM calls WHERE session = :session AND seq = :seq AND ordinal = :ordinal;
 
 -- name: open_calls
-SELECT * FROM calls WHERE session = :session AND result_seq IS NULL ORDER BY seq, ordinal;
+-- Left alone, SQLite would rather walk all calls of the session in the order of their key.
+SELECT * FROM calls INDEXED BY open_calls WHERE session = :session AND result_seq IS NULL ORDER BY seq, ordinal;
 
 -- name: list_calls
 SELECT * FROM calls WHERE session = :session ORDER BY seq, ordinal;

@@ -19,8 +19,7 @@ SELECT id FROM sessions
  ORDER BY id LIMIT 3;
 
 -- name: list_sessions
-SELECT s.*
-  FROM sessions s
+SELECT s.* FROM sessions s
  WHERE (s.archived_at IS NULL OR :archived)
    AND (:parent IS NULL OR s.parent = (SELECT p.key FROM sessions p WHERE p.id = :parent))
    AND (:before IS NULL OR (s.updated_at, s.key) < (:before, (SELECT b.key FROM sessions b WHERE b.id = :before_id)))

@@ -12,12 +12,12 @@ SELECT * FROM turns WHERE session = :session AND number = :number;
 SELECT * FROM turns WHERE session = :session AND request_id = :request_id;
 
 -- name: last_turn_of_origin
-SELECT * FROM turns WHERE session = :session AND origin = :origin ORDER BY number DESC LIMIT 1;
+SELECT * FROM turns WHERE session = :session AND number >= :origin AND origin = :origin ORDER BY number DESC LIMIT 1;
 
 -- name: rounds_of_origin
 -- Rounds count on over the turns that go on from one another; a restart resets nothing.
 SELECT coalesce(sum(rounds), 0) AS rounds, coalesce(sum(tool_calls), 0) AS tool_calls
-  FROM turns WHERE session = :session AND origin = :origin;
+  FROM turns WHERE session = :session AND number >= :origin AND origin = :origin;
 
 -- name: calls_asked
 SELECT coalesce(sum(tool_calls), 0) AS calls FROM turns WHERE session = :session;
