@@ -8,7 +8,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from power_loop.errors import ConfigError
-from power_loop.values import InDoubt, cleaned, compact_json
+from power_loop.values import InDoubt, cleaned, compact_json, shown
 
 
 class AgentLoopConfig(BaseModel):
@@ -56,7 +56,7 @@ class AgentLoopConfig(BaseModel):
                 raise ConfigError(
                     [
                         f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
-                        f" (got {cleaned(repr(problem['input']))[:80]})"
+                        f" (got {shown(problem['input'])})"
                         for problem in error.errors(include_url=False, include_context=False)
                     ]
                 ) from None
@@ -69,6 +69,8 @@ class AgentLoopConfig(BaseModel):
             )
         if self.system_prompt is not None and not self.system_prompt.strip():
             raise ValueError("system_prompt is empty; leave it out or write one")
+        if self.system_prompt is not None and cleaned(self.system_prompt) != self.system_prompt:
+            raise ValueError("system_prompt holds a lone surrogate; it is not valid Unicode")
         try:
             pydantic_core.from_json(compact_json(self.extra), allow_inf_nan=False)
         except (TypeError, ValueError, RecursionError) as error:

@@ -147,5 +147,14 @@ def cleaned(text: str) -> str:
     return text
 
 
+def shown(value: object) -> str:
+    """A value as an error message shows it: short, and whatever its `repr` does."""
+    try:
+        text = cleaned(repr(value))
+    except Exception:  # noqa: BLE001 - an app's own, or nested too deeply
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def compact_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

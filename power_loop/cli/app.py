@@ -85,7 +85,7 @@ def _run(arguments: list[str]) -> int:
         hint = f"; see `{error.ctx.command_path} --help`" if error.ctx is not None else ""
         return _fail("usage", f"{error.format_message().rstrip('.')}{hint}", told)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", "stopped by Ctrl-C; nothing was changed", told)
+        return _fail("interrupted", f"stopped by Ctrl-C; `{told.line('sessions')}` shows how things stand", told)
     except CommandEnded as ended:
         return _fail(ended.code, str(ended), told)
     except PowerLoopError as error:

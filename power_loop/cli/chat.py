@@ -110,14 +110,20 @@ class Chat:
             case "/quit" | "/exit":
                 raise click.exceptions.Exit(Exit.OK)
             case "/help":
-                output.show(HELP)
+                self._say({"help": HELP}, HELP)
             case "/session":
-                output.show(self._session or "none yet: it begins with your first message")
+                self._say({"session_id": self._session}, self._session or "none yet: it begins with your first message")
             case "/resume" if self._session is not None:
                 return self._tried(None)
             case _:
                 return self._tried(text)
         return Exit.OK
+
+    def _say(self, value: object, words: str) -> None:
+        if self._told.json:
+            output.show_json(value)
+        else:
+            output.show(words)
 
     def _tried(self, text: str | None) -> int:
         """Run a turn. What a model cannot do ends a script; a person may try again."""

@@ -98,7 +98,8 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     made = Table(box=None, pad_edge=False, header_style="bold")
     for at, column in enumerate(columns):
         last = at == len(columns) - 1
-        made.add_column(column, no_wrap=True, overflow="ellipsis" if last else "fold", ratio=1 if last else None)
+        whole = None if last else max(len(row[at]) for row in (columns, *rows))
+        made.add_column(column, no_wrap=True, min_width=whole, ratio=1 if last else None)
     for row in rows:
         made.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     Console(no_color=bool(os.environ.get("NO_COLOR"))).print(made)

@@ -23,7 +23,7 @@ from llm_client.messages import (
 from power_loop.errors import InputInvalidError
 from power_loop.store.transactions.settle import Resolution
 from power_loop.tools import encoded
-from power_loop.values import MAX_ID_LENGTH, cleaned, compact_json, storable
+from power_loop.values import MAX_ID_LENGTH, compact_json, shown, storable
 
 UserInput: TypeAlias = str | Sequence[ContentPart | Mapping[str, Any]] | UserMessage | Mapping[str, Any]
 """Text, a list of content parts, or a whole user message; parts and messages as models or as the API's JSON objects."""
@@ -94,7 +94,7 @@ def short_text(what: str, given: object) -> str:
 
 def one_of(what: str, given: object, words: Sequence[str]) -> str:
     if not isinstance(given, str) or given not in words:
-        raise InputInvalidError(what, f"is {given!r}", f"say one of {', '.join(words)}")
+        raise InputInvalidError(what, f"is {shown(given)}", f"say one of {', '.join(words)}")
     return given
 
 
@@ -120,14 +120,14 @@ def stop_event(given: object) -> None:
 
 def seconds(what: str, given: object) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
-        raise InputInvalidError(what, f"is {given!r}", "give seconds, 0 or more")
+        raise InputInvalidError(what, f"is {shown(given)}", "give seconds, 0 or more")
     return given
 
 
 def part_problems(parts: Mapping[str, tuple[object, Sequence[str]]]) -> list[str]:
     """What is wrong with the parts a loop is built from, each given with what it must have; absent ones are right."""
     return [
-        f"{name} is {cleaned(repr(part))[:80]}, which has no {missing[0]}: give an instance of one that has"
+        f"{name} is {shown(part)}, which has no {missing[0]}: give an instance of one that has"
         for name, (part, needed) in parts.items()
         if part is not None
         and (missing := [word for word in needed if isinstance(part, type) or not hasattr(part, word)])

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -84,7 +85,9 @@ async def _serve(server: ScriptedServer, with_stdin: bool) -> int:
 
 
 def _watch(server: ScriptedServer) -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock would be held while the interpreter shuts down.
+    while os.read(0, 4096):
+        pass
     server.stop()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ def contents(folder: Path) -> dict[str, bytes]:
         for file in folder.rglob("*")
         if file.is_file() and not file.name.endswith(("-wal", "-shm"))
     }
+
+
+def rows(db: Path) -> list[str]:
+    """All that is stored, whether it is in the file already or still in its write-ahead log."""
+    with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as connection:
+        return list(connection.iterdump())
 
 
 def one_line(text: str) -> Sequence[str]:

@@ -15,7 +15,7 @@ import pytest
 
 from power_loop.testing import Reply, ScriptedServer
 from power_loop.testing.script import Asked
-from tests.cli.kit import CRASHED, IDLE, PATIENCE, Ran, command, environment, ledger_of, run
+from tests.cli.kit import CRASHED, IDLE, PATIENCE, Ran, command, environment, ledger_of, rows, run
 
 TOOLS = ("--tools", "agent_tools:all_tools")
 
@@ -77,14 +77,14 @@ def test_chat_goes_on_with_a_session_of_a_file_that_is_there(crashed_db: Path, s
 
 @pytest.mark.acceptance("B1")
 def test_a_pipe_is_refused_where_a_person_would_be_asked(crashed_db: Path, server: ScriptedServer) -> None:
-    before = run("show", CRASHED, "--json", "--db", str(crashed_db), cwd=crashed_db.parent)
+    before = rows(crashed_db)
     ran = chat(crashed_db.parent, server, "hello\n", "--session", CRASHED, "--db", str(crashed_db), *TOOLS)
     assert (ran.code, ran.out) == (4, "")
     (line,) = ran.err.splitlines()
     assert line.startswith(f"error: [session.pending] session '{CRASHED}' has 2 open call(s): send_payment call_1")
     assert f"`power-loop resume {CRASHED} --db " in line
     assert f"`power-loop abort {CRASHED} --db " in line
-    assert run("show", CRASHED, "--json", "--db", str(crashed_db), cwd=crashed_db.parent) == before
+    assert rows(crashed_db) == before
     assert server.requests == []
 
 

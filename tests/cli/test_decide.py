@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from power_loop.testing import ScriptedServer
-from tests.cli.kit import CRASHED, IDLE, Ran, child_in_payment, contents, ledger_of, run
+from tests.cli.kit import CRASHED, IDLE, Ran, child_in_payment, ledger_of, rows, run
 
 TOOLS = ("--tools", "agent_tools:all_tools")
 
@@ -55,10 +55,10 @@ def cli(crashed_db: Path, ledger: Path, server: ScriptedServer) -> Cli:
 
 @pytest.mark.acceptance("B3", "L5")
 def test_abort_gives_up_what_is_open_once_and_without_a_model(cli: Cli) -> None:
-    before = contents(cli.db.parent)
+    before = rows(cli.db)
     assert "2 open call(s)" in cli.ok("abort", CRASHED, "--dry-run")
     assert len(cli.json("abort", CRASHED, "--dry-run")["would_abort"]) == 2
-    assert contents(cli.db.parent) == before
+    assert rows(cli.db) == before
     assert "gave up 2 call(s)" in cli.ok("abort", "crash", "--reason", "the bank is closed")
     assert cli.states() == {"look_up_invoice": "succeeded", "send_payment": "aborted", "write_receipt": "aborted"}
     assert "[aborted: the bank is closed]" in cli.ok("show", CRASHED)
@@ -82,7 +82,7 @@ def test_resume_runs_what_never_ran_and_reports_what_is_in_doubt(cli: Cli) -> No
 
 @pytest.mark.acceptance("B10")
 def test_resume_refuses_to_answer_calls_whose_tools_nobody_brought(cli: Cli) -> None:
-    before = contents(cli.db.parent)
+    before = rows(cli.db)
     ran = cli("resume", CRASHED)
     assert ran.code == 2
     assert "[config.missing] this needs the tools of the open calls (send_payment, write_receipt)" in ran.err
@@ -90,7 +90,7 @@ def test_resume_refuses_to_answer_calls_whose_tools_nobody_brought(cli: Cli) -> 
     one = cli("resume", CRASHED, "--tools", "agent_tools:send_payment")
     assert one.code == 2
     assert "(write_receipt)" in one.err
-    assert contents(cli.db.parent) == before
+    assert rows(cli.db) == before
     assert cli.json("resume", CRASHED, "--without-tools")["status"] == "completed"
     assert cli.states() == {"look_up_invoice": "succeeded", "send_payment": "reported", "write_receipt": "failed"}
     assert ledger_of(cli.ledger) == []

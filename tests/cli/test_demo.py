@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from power_loop.cli.demo.story import Story
 from tests.cli.kit import PATIENCE, command, environment, run
 
 
@@ -102,6 +103,18 @@ def test_the_demo_on_a_bad_file_says_so(tmp_path: Path) -> None:
     (line,) = ran.err.splitlines()
     assert line.startswith("error: [store.open] ")
     assert "not an SQLite database" in line
+
+
+def test_the_demo_would_say_so_if_it_were_not_true(tmp_path: Path) -> None:
+    """What it checks is what happened: here a payment that ran twice, and a call that never did."""
+    with Story(tmp_path / "agent.db", tmp_path / "ledger.jsonl") as story:
+        story.crash()
+        first, *others = story.ledger.path.read_text().splitlines(keepends=True)
+        story.ledger.path.write_text("".join([*others, *others]))
+        assert "look_up_invoice" in first
+        story.recover()
+        wrong = {claim.words for claim in story.claims() if not claim.true}
+    assert wrong == {"nothing ran twice", "nothing was skipped"}
 
 
 def test_ctrl_c_ends_the_demo_and_all_its_processes(tmp_path: Path) -> None:

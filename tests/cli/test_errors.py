@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from power_loop.cli.exits import Exit
-from tests.cli.kit import CRASHED, IDLE, ROOT, command, contents, environment, run
+from tests.cli.kit import CRASHED, IDLE, ROOT, command, contents, environment, rows, run
 
+TWICE = ["--tools", "agent_tools:all_tools", "--tools", "agent_tools:send_payment"]
 INTERFACE = ["sessions", "show", "pending", "resume", "abort", "resolve", "doctor", "chat", "demo"]
 
 
@@ -47,8 +48,7 @@ INTERFACE = ["sessions", "show", "pending", "resume", "abort", "resolve", "docto
         (["resume", CRASHED, "--tools", "no_such_module:x"], "tool.invalid", Exit.USAGE, "no_such_module"),
         (["resume", CRASHED, "--tools", "agent_tools:x"], "tool.invalid", Exit.USAGE, "check the name"),
         (["resume", CRASHED, "--tools", "agent_tools:no_tools"], "tool.invalid", Exit.USAGE, "is a str"),
-        (["chat", "--tools", "agent_tools:all_tools", "--tools", "agent_tools:send_payment"], "tool.invalid", Exit.USAGE,
-         "registered"),
+        (["chat", *TWICE], "tool.invalid", Exit.USAGE, "registered"),
         (["chat"], "model.settings", Exit.MODEL, "--model NAME"),
         (["chat", "--session", IDLE, "--system", "x"], "input.invalid", Exit.USAGE, "a session keeps"),
         (["sessions", "--limit", "0"], "usage", Exit.USAGE, "--limit"),
@@ -59,7 +59,7 @@ INTERFACE = ["sessions", "show", "pending", "resume", "abort", "resolve", "docto
     ],
 )  # fmt: skip
 def test_bad_input(crashed_db: Path, arguments: list[str], code: str, exit_code: int, words: str) -> None:
-    before = run("sessions", "--json", "--db", str(crashed_db), cwd=crashed_db.parent)
+    before = rows(crashed_db)
     ran = run(*arguments, "--db", str(crashed_db), cwd=crashed_db.parent, stdin="hello\n")
     assert (ran.code, ran.out) == (exit_code, "")
     (line,) = ran.err.splitlines()
@@ -69,7 +69,7 @@ def test_bad_input(crashed_db: Path, arguments: list[str], code: str, exit_code:
     assert (in_json.code, in_json.err) == (exit_code, "")
     assert in_json.json["error"]["code"] == code
     assert words in in_json.json["error"]["message"]
-    assert run("sessions", "--json", "--db", str(crashed_db), cwd=crashed_db.parent) == before
+    assert rows(crashed_db) == before
 
 
 @pytest.mark.acceptance("L1")
@@ -195,7 +195,7 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
         process.stdin.write("/session\n")
         process.stdin.flush()
         assert process.stdout is not None
-        assert process.stdout.readline() == "none yet: it begins with your first message\n"
+        assert process.stdout.readline() == '{"session_id": null}\n'
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")

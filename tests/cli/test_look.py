@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_options_stand_before_or_after_the_command(crashed_db: Path) -> None:
     for tail in ("-wal", "-shm"):
         Path(f"{crashed_db}{tail}").rename(f"{by_default}{tail}")
     assert run("sessions", "--json", cwd=crashed_db.parent).out == after.out
+
+
+def test_a_terminal_gets_a_table_that_fits_and_whole_ids(crashed_db: Path) -> None:
+    ours, theirs = pty.openpty()
+    env = environment(TERM="xterm", COLUMNS="110", NO_COLOR="1")
+    with open(ours, "rb", buffering=0) as terminal:
+        asked = command("sessions", "--db", str(crashed_db))
+        assert subprocess.run(asked, env=env, stdin=theirs, stdout=theirs, stderr=theirs).returncode == 0
+        shown = terminal.read(65536).decode()
+    os.close(theirs)
+    row = next(line for line in shown.splitlines() if CRASHED in line)
+    assert row.split()[:5] == [CRASHED, "interrupted_in_tools", "yes", "1", "6"]
+    assert len(row.rstrip()) <= 110
 
 
 @pytest.mark.acceptance("L2", "L5")

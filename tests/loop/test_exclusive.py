@@ -142,7 +142,7 @@ async def test_waiting_for_another_process_can_be_cancelled(tmp_path: Path) -> N
         assert (await first).status is Status.STOPPED
 
 
-async def test_a_session_deleted_while_somebody_waits_for_it_is_gone_for_them(tmp_path: Path) -> None:
+async def test_a_refused_send_leaves_nothing_behind(tmp_path: Path) -> None:
     async with open_loop(tmp_path, ["never"]) as loop:
         await loop.create_session("s")
         await loop.delete_session("s")

@@ -35,8 +35,12 @@ async def write() -> str:
     return "written"
 
 
-async def heard(stream: Any) -> list[Any]:
-    return [event async for event in stream]
+async def heard(stream: Any, events: list[Any] | None = None) -> list[Any]:
+    """What a stream tells; in `events` also if it ends with an error."""
+    events = [] if events is None else events
+    async for event in stream:
+        events.append(event)
+    return events
 
 
 def facts(events: Sequence[Any]) -> list[type[Fact]]:
@@ -116,11 +120,10 @@ async def test_what_a_failed_attempt_said_is_taken_back(tmp_path: Path, server: 
 
 
 async def test_a_failure_is_an_event_and_leaves_the_iterator(tmp_path: Path) -> None:
-    events = []
+    events: list[Any] = []
     async with open_loop(tmp_path, [ModelError("no")]) as loop:
         with pytest.raises(ModelError):
-            async for event in loop.stream("go"):
-                events.append(event)  # noqa: PERF401 - those before the failure are wanted
+            await heard(loop.stream("go"), events)
         assert facts(events) == [f.TurnBegan, f.TurnFailed]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from power_loop.cli.demo import words
 from power_loop.cli.demo.story import DemoFailed, Story
 from power_loop.cli.exits import Exit, Interrupted
 from power_loop.cli.told import Told, told
+from power_loop.store import open_store
 
 
 @click.command(short_help="See it survive kill -9: offline, in seconds.")
@@ -22,12 +24,20 @@ def demo(told: Told) -> int:
 
     The database is a new temporary file, unless --db names one. Exits with 0 only if everything it says was checked.
     """
+    if told.db is not None:
+        asyncio.run(_usable(told.db))
     folder = Path(tempfile.mkdtemp(prefix="power-loop-demo-"))
     db = folder / "agent.db" if told.db is None else Path(told.db).absolute()
     try:
         return _tell(Story(db, folder / "ledger.jsonl"), told)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped by Ctrl-C; what was written is in {db}") from None
+
+
+async def _usable(db: str) -> None:
+    """Refuse a bad file here, in words, and not in a process that is to be killed."""
+    store = await open_store(db)
+    await store.aclose()
 
 
 def _tell(story: Story, told: Told) -> int:

@@ -232,8 +232,7 @@ def _connect(how: Opening, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path, migrations: Sequence[migrating.Migration]) -> None:
-    if not connection.execute("PRAGMA page_count").fetchone()[0]:  # less than a header
-        raise StoreOpenError(str(path), "this is not an SQLite database", "give another path; the file was not touched")
+    connection.execute("PRAGMA page_count")  # has SQLite look at the header of a file that is shorter than one, too
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != migrating.APPLICATION_ID:
         raise StoreOpenError(

@@ -54,8 +54,11 @@ class SqliteThread:
             raise LoopClosedError("the store is closed; open it again")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        # The thread keeps what it ran last until there is more to run; it must not keep what that was made of.
+        job = [(future, function, arguments)]
 
         def run() -> None:
+            future, function, arguments = job.pop()
             result: T | None = None
             failure: BaseException | None = None
             try:
@@ -75,7 +78,8 @@ class SqliteThread:
     def stop(self) -> None:
         """Close without an event loop, at the exit of the interpreter."""
         self._connection.stop()
-        self._thread.join(timeout=5)
+        if self._thread is not threading.current_thread():  # which may be the one that let the last of us go
+            self._thread.join(timeout=5)
 
     def _connect(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._inside._connection = connect()

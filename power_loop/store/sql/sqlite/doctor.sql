@@ -1,5 +1,6 @@
 -- name: doctor_integrity
--- Pages, indexes, types, CHECK and NOT NULL of the whole file; one row "ok", or what is wrong.
+-- Pages, indexes, types and NOT NULL of the whole file; one row "ok", or what is wrong. A connection that only reads
+-- does not know the CHECKs: what they would find is for the checksums and the contradictions below.
 PRAGMA integrity_check(50);
 
 -- name: doctor_foreign_keys
@@ -25,7 +26,7 @@ SELECT session, seq, what
          GROUP BY s.key
         HAVING s.active <> count(m.seq)
         UNION ALL
-        SELECT s.id, NULL, s.next_turn - 1 || ' turns were written, ' || count(t.number) || ' are there'
+        SELECT s.id, NULL, (s.next_turn - 1) || ' turns were written, ' || count(t.number) || ' are there'
           FROM sessions s
           LEFT JOIN turns t ON t.session = s.key
          GROUP BY s.key
@@ -62,10 +63,23 @@ SELECT session, seq, what
          WHERE t.state IN ('asking', 'done')
          GROUP BY s.key
         UNION ALL
+        SELECT s.id, c.seq, 'call ' || c.id || ' of message ' || c.seq || ' is ' || c.state ||
+               iif(c.result_seq IS NULL, ' without a result', ' and has a result') || ', started ' || c.attempt || ' times'
+          FROM calls c
+          JOIN sessions s ON s.key = c.session
+         WHERE (c.state IN ('requested', 'awaiting_approval', 'started')) <> (c.result_seq IS NULL)
+            OR (c.attempt = 0) <> (c.started_at IS NULL)
+            OR (c.attempt = 0 AND c.state IN ('started', 'succeeded', 'timed_out', 'reported'))
+        UNION ALL
         SELECT s.id, NULL, iif(s.owner IS NULL, 'a turn is live, and nobody owns the session',
                                'somebody owns the session, and no turn is live')
           FROM sessions s
          WHERE (s.owner IS NOT NULL) <> EXISTS (SELECT 1 FROM turns t WHERE t.session = s.key AND t.ended_at IS NULL)
+        UNION ALL
+        SELECT s.id, m.seq, 'message ' || m.seq || ' is ' || m.state || iif(m.folded_by IS NULL, ' by nothing', ' and folded')
+          FROM messages m
+          JOIN sessions s ON s.key = m.session
+         WHERE (m.state = 'compacted_out') <> (m.folded_by IS NOT NULL)
         UNION ALL
         SELECT s.id, m.seq, 'message ' || m.seq || ' was folded by compaction ' || m.folded_by || ', which is not there'
           FROM messages m
