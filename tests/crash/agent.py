@@ -92,12 +92,11 @@ async def _chat(loop: StatefulAgentLoop) -> None:
     say((await loop.send("hello", SESSION)).final_text)
 
 
-async def _chat_and_leave(loop: StatefulAgentLoop) -> None:
+async def _chat_and_leave(loop: StatefulAgentLoop, inside: asyncio.Event) -> None:
     """Return while another turn still runs."""
     await _chat(loop)
     left = asyncio.create_task(loop.send("work", SESSION))
-    while not await loop.get_pending(SESSION):
-        await asyncio.sleep(0.001)
+    await inside.wait()
     assert not left.done()
 
 
@@ -107,15 +106,20 @@ async def _until_ended(loop: StatefulAgentLoop, text: str) -> None:
 
 
 def main(mode: str, database: Path, url: str, ledger: Path) -> None:
-    forever = asyncio.Event().wait
-    waiting = tools(ledger, forever)  # type: ignore[arg-type]
+    inside = asyncio.Event()
+
+    async def stay() -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    waiting = tools(ledger, stay)
     match mode:
         case "run":
             asyncio.run(_chat(app(database, url)))
         case "bare loop":
             asyncio.new_event_loop().run_until_complete(_chat(app(database, url)))
         case "leave":
-            asyncio.run(_chat_and_leave(app(database, url, waiting)))
+            asyncio.run(_chat_and_leave(app(database, url, waiting), inside))
         case "global":
             globals()["kept"] = kept = app(database, url)
             asyncio.run(_chat(kept))

@@ -179,9 +179,9 @@ async def test_a_gate_that_is_being_handed_over_is_not_free() -> None:
     entering = asyncio.create_task(second.__aenter__())
     await asyncio.sleep(0)
     await first.__aexit__(None, None, None)
-    with pytest.raises(SessionBusyError):
-        async with gates.entered(session, wait=False):
-            pass
+    async with asyncio.timeout(1):
+        with pytest.raises(SessionBusyError):
+            await gates.entered(session, wait=False).__aenter__()
     await entering
     await second.__aexit__(None, None, None)
     assert len(gates) == 0

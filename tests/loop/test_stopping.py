@@ -278,6 +278,22 @@ async def test_closing_stops_what_runs_and_refuses_what_waits(tmp_path: Path) ->
     assert (await asyncio.to_thread(lambda: open_loop(tmp_path, ["back"]).send_sync("three", "s"))).final_text == "back"
 
 
+async def test_closing_at_any_moment_of_a_send_leaves_no_live_turn(tmp_path: Path) -> None:
+    for moments in range(30):
+        loop = open_loop(tmp_path, [lambda _: asyncio.sleep(FOREVER, "")], synchronous="NORMAL")
+        session = await loop.create_session()
+        sending = asyncio.create_task(loop.send("go", session))
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        await loop.aclose()
+        assert sending.done()
+        if sending.exception() is None:
+            assert sending.result().stop_reason == "the loop is closing"
+        else:
+            assert isinstance(sending.exception(), LoopClosedError)
+    assert [row for row in dump(tmp_path)["turns"] if "asking" in row] == []
+
+
 async def test_closing_waits_for_turns_as_long_as_it_is_told(tmp_path: Path) -> None:
     entered, release = asyncio.Event(), asyncio.Event()
 

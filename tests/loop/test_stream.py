@@ -245,15 +245,26 @@ async def test_every_end_reaches_the_sinks(tmp_path: Path) -> None:
     path = tmp_path / "facts.jsonl"
     stop = asyncio.Event()
     stop.set()
-    failing: list[Any] = [ModelError("no"), AssistantMessage(), AssistantMessage()]
+    other = InputInvalidError("the model", "is of another kind", "give one that is not")
+    failing: list[Any] = [ModelError("no"), AssistantMessage(), AssistantMessage(), other]
+    events: list[Any] = []
     async with open_loop(tmp_path, ScriptedLLM(failing), sinks=[sink, JsonlSink(path)]) as loop:
         await loop.create_session("s")
         for _ in range(2):
             with pytest.raises(ModelError):
                 await loop.send("go", "s")
+        with pytest.raises(InputInvalidError):
+            await heard(loop.stream("go", "s"), events)
         await loop.send("go", "s", stop_event=stop)
+        assert [turn.error_code for turn in await loop.get_turns("s")] == [
+            "model.error",
+            "model.output_invalid",
+            "input.invalid",
+            None,
+        ]
+    assert facts(events) == [f.TurnBegan, f.TurnFailed]
     ends = (f.AnswerReceived, f.TurnFailed, f.TurnCancelled, f.TurnParked)
-    assert [fact.turn for fact in sink.facts if isinstance(fact, f.TurnBegan)] == [1, 2, 3]
-    assert [fact.turn for fact in sink.facts if isinstance(fact, ends)] == [1, 2, 3]
+    assert [fact.turn for fact in sink.facts if isinstance(fact, f.TurnBegan)] == [1, 2, 3, 4]
+    assert [fact.turn for fact in sink.facts if isinstance(fact, ends)] == [1, 2, 3, 4]
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["fact"] for line in lines] == [type(fact).__name__ for fact in sink.facts]

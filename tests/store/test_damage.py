@@ -215,6 +215,7 @@ async def test_a9_a_damaged_reason_to_stop_still_stops_and_is_not_passed_on(orig
 
 MOVED = {
     "another message's place": "UPDATE messages SET note_of = 1, place = 100 WHERE session = 1 AND seq = 8",
+    "a note's place": "UPDATE messages SET place = 100 WHERE session = 1 AND seq = 10",
     "a message's number": "UPDATE messages SET seq = 80, place = 80 WHERE session = 1 AND seq = 8",
     "a message of another session": "UPDATE messages SET session = 2, seq = 8 WHERE session = 1 AND seq = 8",
     "a message gone": "DELETE FROM messages WHERE session = 1 AND seq = 8",

@@ -76,11 +76,12 @@ async def test_a6_one_failing_change_fails_alone(tmp_path: Path) -> None:
         store.create_session(new("\ud800")),
         store.delete_session(SessionId("nobody")),
         store.create_session(NewSession(id=SessionId("b"), metadata="{no json")),
+        store.begin_turn(Input(session=SessionId("half"), body="{no json", create=new("half"))),
         store.create_session(new("c")),
         return_exceptions=True,
     )
     kinds = [None if outcome is None else type(outcome).__name__ for outcome in outcomes]
-    assert kinds == [None, "SessionExistsError", "InputInvalidError", "SessionNotFoundError", "StoreError", None]
+    assert kinds == [None, "SessionExistsError", "InputInvalidError", "SessionNotFoundError", *["StoreError"] * 2, None]
     assert isinstance(outcomes[1], SessionExistsError)
     assert isinstance(outcomes[2], InputInvalidError)
     assert isinstance(outcomes[3], SessionNotFoundError)

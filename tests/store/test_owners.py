@@ -243,10 +243,11 @@ async def test_d1_a_request_to_stop_says_whether_anybody_will_hear_it(tmp_path: 
     await one.create_session(NewSession(id=S))
     assert not await two.request_stop(S, "nobody is there")
     await begun(one)
-    assert await two.request_stop(S, "stop")
-    assert not await two.request_stop(S, "stop again")
     await one.aclose()
     assert not await two.request_stop(S, "it is dead")
+    await begun(two)
+    assert await two.request_stop(S, "stop")
+    assert not await two.request_stop(S, "stop again")
     await two.aclose()
 
 

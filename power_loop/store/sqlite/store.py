@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -43,7 +42,7 @@ class SqliteStore:
         """Epochs under which turns of ours run, by session key: what tells our running turn from one we lost."""
         self._closed = False
         # A script that forgets `aclose` must still exit: threads are daemons, and this closes them at exit.
-        self._finish = weakref.finalize(self, _stop, os.getpid(), owners, tuple(threads))
+        self._finish = weakref.finalize(self, _stop, owners, tuple(threads))
 
     @classmethod
     async def open(cls, how: Opening) -> SqliteStore:
@@ -259,9 +258,7 @@ class SqliteStore:
             raise LoopClosedError(f"the store {self.path} belongs to another event loop; open one in this loop")
 
 
-def _stop(pid: int, owners: Owners, threads: tuple[SqliteThread, ...]) -> None:
-    if os.getpid() != pid:
-        return  # a fork has neither our threads nor our locks
+def _stop(owners: Owners, threads: tuple[SqliteThread, ...]) -> None:
     for thread in reversed(threads):
         thread.stop()
     owners.leave()
