@@ -11,7 +11,7 @@ import pydantic_core
 from power_loop.engine.calls import OpenCall
 from power_loop.engine.turns import session_state
 from power_loop.errors import SessionAmbiguousError, SessionNotFoundError
-from power_loop.store import records
+from power_loop.store import parsing, records
 from power_loop.store.port import Port
 from power_loop.store.transactions import manage, rows
 from power_loop.store.transactions.begin import Drives
@@ -43,7 +43,7 @@ def list_sessions(db: Port, drives: Drives, which: Listing) -> list[records.Sess
         before=None if before is None else to_micros(before[0]),
         before_id=None if before is None else before[1],
     )
-    return [_info(db, drives, records.session_of(db, row)) for row in found]
+    return [_info(db, drives, parsing.session_of(db, row)) for row in found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def history(db: Port, session_id: SessionId) -> History:
 
 
 def _active(db: Port, session: records.SessionRow) -> list[records.StoredMessage]:
-    found = [records.message_of(db, session, row) for row in db.all("active_messages", session=session.key)]
+    found = [parsing.message_of(db, session, row) for row in db.all("active_messages", session=session.key)]
     _all_there(db, session, "messages", len(found), session.active)
     return found
 
@@ -83,7 +83,7 @@ def _active(db: Port, session: records.SessionRow) -> list[records.StoredMessage
 def _all_there(db: Port, session: records.SessionRow, things: str, found: int, written: int) -> None:
     """A row that went missing is as bad as one that lies."""
     if found != written:
-        raise records.damaged(db, session.id, f"the list of {things} ({found} of {written} are there)")
+        raise parsing.damaged(db, session.id, f"the list of {things} ({found} of {written} are there)")
 
 
 def messages(
@@ -93,7 +93,7 @@ def messages(
     if not include_compacted and not mark_damage:
         return _active(db, session)
     name = "all_messages" if include_compacted else "active_messages"
-    found = [records.message_of(db, session, row, mark_damage=mark_damage) for row in db.all(name, session=session.key)]
+    found = [parsing.message_of(db, session, row, mark_damage=mark_damage) for row in db.all(name, session=session.key)]
     if not mark_damage:
         _all_there(db, session, "messages", sum(message.state == "active" for message in found), session.active)
         # Every number up to the next is a message, but for those kept for the results of open calls.
@@ -109,7 +109,7 @@ def pending(db: Port, drives: Drives, session_id: SessionId) -> list[OpenCall]:
 
 def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
     session = rows.session_row(db, session_id)
-    found = [records.call_of(db, session, row) for row in db.all("list_calls", session=session.key)]
+    found = [parsing.call_of(db, session, row) for row in db.all("list_calls", session=session.key)]
     asked = db.one("calls_asked", session=session.key)
     assert asked is not None
     _all_there(db, session, "calls", len(found), asked["calls"])
@@ -118,14 +118,14 @@ def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
 
 def turns(db: Port, session_id: SessionId) -> list[records.TurnInfo]:
     session = rows.session_row(db, session_id)
-    found = [records.turn_of(db, session, row) for row in db.all("list_turns", session=session.key)]
+    found = [parsing.turn_of(db, session, row) for row in db.all("list_turns", session=session.key)]
     _all_there(db, session, "turns", len(found), session.next_turn - 1)
     return found
 
 
 def usage(db: Port, session_id: SessionId, turn: int | None) -> list[records.UsageInfo]:
     session = rows.session_row(db, session_id)
-    found = [records.usage_of(db, session, row) for row in db.all("list_usage", session=session.key, turn=turn)]
+    found = [parsing.usage_of(db, session, row) for row in db.all("list_usage", session=session.key, turn=turn)]
     if turn is None:
         _all_there(db, session, "usage rows", len(found), found[-1].number if found else 0)
     return found
@@ -134,7 +134,7 @@ def usage(db: Port, session_id: SessionId, turn: int | None) -> list[records.Usa
 def message(db: Port, session_id: SessionId, seq: int) -> records.StoredMessage | None:
     session = rows.session_row(db, session_id)
     row = db.one("message_by_seq", session=session.key, seq=seq)
-    return None if row is None else records.message_of(db, session, row)
+    return None if row is None else parsing.message_of(db, session, row)
 
 
 def find_session(db: Port, prefix: str) -> SessionId:

@@ -22,9 +22,13 @@ class Point(NamedTuple):
 
 
 class CrashPoints:
-    """Hand it to `World(reached=...)`. Safe to call from any thread."""
+    """Hand it to `World(reached=...)`. Safe to call from any thread.
 
-    def __init__(self, kill_at: tuple[str, int] | None = None) -> None:
+    `how` is the signal this process gets at `kill_at`: SIGKILL, or SIGSTOP for one that hangs and may come back.
+    """
+
+    def __init__(self, kill_at: tuple[str, int] | None = None, how: signal.Signals = signal.SIGKILL) -> None:
+        self._how = how
         self._kill_at = None if kill_at is None else Point(*kill_at)
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
@@ -32,11 +36,12 @@ class CrashPoints:
         """Every point so far, in order."""
 
     def __call__(self, name: str) -> None:
-        """Pass a point; if it is the one to die at, this process gets SIGKILL and nothing after it happens."""
+        """Pass a point; if it is the one to die at, nothing after it happens."""
         with self._lock:
             self._counts[name] += 1
             point = Point(name, self._counts[name])
             self.passed.append(point)
             if point == self._kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-                signal.pause()  # on another thread than the main one the signal may arrive a moment later
+                os.kill(os.getpid(), self._how)
+                if self._how is signal.SIGKILL:
+                    signal.pause()  # on another thread than the main one it may arrive a moment later

@@ -12,19 +12,25 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from llm_client import OpenAIChatService
+from power_loop import EpochLostError
 from power_loop.testing.crash import CrashPoints, Point
 from tests.crash import oracle
 from tests.crash.evidence import Evidence, collect
 from tests.crash.points import EveryPoint, to_sweep
-from tests.crash.recoveries import ABORTING, COMPLETING, SERIES, Log, Report
+from tests.crash.recoveries import ABORTING, COMPLETING, LIVES, ZOMBIE, Log, Report
 from tests.crash.scenario import Client, Place
 from tests.crash.windows import windows
 
+UNTOUCHED: Final = "untouched"
+"""The series of one process that nothing happens to."""
+TAKEN_OVER: Final = Point("loop.ask", 1)
+"""Where the process that took a session over waits for the former owner to come back."""
 PATIENCE: Final = 30
 """Seconds after which a client hangs."""
 
@@ -82,7 +88,12 @@ class Court:
         place.database.parent.mkdir()
         verdict = Verdict(case=case)
         try:
-            self._judge(case, place, verdict)
+            if case.series == UNTOUCHED:
+                self._live(place, "works", _work, None, verdict)
+            elif case.series == ZOMBIE:
+                self._judge_zombie(case, place, verdict)
+            else:
+                self._judge(case, place, verdict)
         except Exception:  # noqa: BLE001 - a fault of the sweep itself must be told like any other
             verdict.problems.append(traceback.format_exc())
         verdict.seconds = time.monotonic() - begun
@@ -92,9 +103,6 @@ class Court:
 
     def _judge(self, case: Case, place: Place, verdict: Verdict) -> None:
         log = Log(self._log, self._log.stat().st_size)
-        if case.series == "none":
-            self._live(place, "works", _work, None, verdict)
-            return
         runs = case.series not in ABORTING
         found: list[Evidence] = []
         for number, point in enumerate(case.kills):
@@ -131,31 +139,67 @@ class Court:
         for call in found[-1].open_calls:
             verdict.outcomes.append(f"{call['effect']} {call['state']} -> {after[call['seq'], call['ordinal']]}")
 
+    def _judge_zombie(self, case: Case, place: Place, verdict: Verdict) -> None:
+        """The first process hangs instead; another takes the session by force; the first comes back meanwhile."""
+        log = Log(self._log, self._log.stat().st_size)
+        first = self._begin(place, "hangs", _robbed, CrashPoints(case.kills[0], signal.SIGSTOP))
+        if not os.WIFSTOPPED(status := os.waitpid(first, os.WUNTRACED)[1]):
+            verdict.missed = True
+            _heard(place, "hangs", status, verdict)
+            return
+        verdict.deaths += 1
+        life = _recovery(ZOMBIE, log)
+        second = self._begin(place, "recovers", life, CrashPoints(TAKEN_OVER, signal.SIGSTOP))
+        stopped = os.WIFSTOPPED(status := os.waitpid(second, os.WUNTRACED)[1])
+        before = collect(place)
+        os.kill(first, signal.SIGCONT)
+        _heard(place, "hangs", os.waitpid(first, 0)[1], verdict)
+        if stopped:
+            if collect(place).rows != before.rows:
+                verdict.problems.append("a late write of the former owner was taken")
+            os.kill(second, signal.SIGCONT)
+            status = os.waitpid(second, 0)[1]
+        _heard(place, "recovers", status, verdict)
+        if verdict.problems:
+            return
+        last = collect(place)
+        report = json.loads(place.report("recovers").read_text())
+        _add(verdict, "recovery: ", report["problems"])
+        _add(verdict, "end: ", oracle.always(last, log.lines()))
+        _add(verdict, "end: ", oracle.rested(last, report["witness"], log.lines(), complete=True))
+
     def _live(self, place: Place, name: str, life: Life, point: Point | None, verdict: Verdict) -> bool:
         """One process, from fork to death; whether it was killed."""
+        _, status = os.waitpid(self._begin(place, name, life, CrashPoints(point)), 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and point is not None:
+            return True
+        _heard(place, name, status, verdict)
+        return False
+
+    def _begin(self, place: Place, name: str, life: Life, points: CrashPoints) -> int:
         self._numbered += 1
         pid = os.fork()
         if pid == 0:
-            _be(place, f"{name}-{self._numbered}", name, self._llm, life, point)
-        _, status = os.waitpid(pid, 0)
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and point is not None:
-            return True
-        if status != 0:
-            error = place.error(name)
-            told = error.read_text() if error.exists() else f"it ended with status {status}"
-            verdict.problems.append(f"process {name}: {told}")
-        elif place.report(name).exists():
-            passed = json.loads(place.report(name).read_text())["passed"]
-            verdict.passed = to_sweep([Point(*point) for point in passed])
-        return False
+            _be(place, f"{name}-{self._numbered}", name, self._llm, life, points)
+        return pid
 
 
-def _be(place: Place, user: str, name: str, llm: OpenAIChatService, life: Life, point: Point | None) -> None:
+def _heard(place: Place, name: str, status: int, verdict: Verdict) -> None:
+    """Take in what a process that ended by itself has to say."""
+    if status != 0:
+        error = place.error(name)
+        told = error.read_text() if error.exists() else f"it ended with status {status}"
+        verdict.problems.append(f"process {name}: {told}")
+    else:
+        passed = json.loads(place.report(name).read_text())["passed"]
+        verdict.passed = to_sweep([Point(*point) for point in passed])
+
+
+def _be(place: Place, user: str, name: str, llm: OpenAIChatService, life: Life, points: CrashPoints) -> None:
     """The forked process. Never returns."""
     code = 1
     try:
         signal.alarm(PATIENCE)
-        points = CrashPoints(point)
         client = Client(place, user, llm, EveryPoint(points, place.database.parent))
         report = asyncio.run(life(client))
         told = {} if report is None else asdict(report)
@@ -172,10 +216,17 @@ async def _work(client: Client) -> None:
         await client.tell_the_rest(loop)
 
 
+async def _robbed(client: Client) -> None:
+    """Work until somebody else has the session."""
+    with suppress(EpochLostError):
+        await _work(client)
+        raise AssertionError("it never heard that the session was taken")
+
+
 def _recovery(series: str, log: Log) -> Life:
     async def recover(client: Client) -> Report:
         report = Report()
-        await SERIES[series](client, report, log)
+        await LIVES[series](client, report, log)
         return report
 
     return recover

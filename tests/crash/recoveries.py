@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from power_loop import SessionNotFoundError, SessionPendingError, StatefulAgentLoop
+from power_loop import SessionBusyError, SessionNotFoundError, SessionPendingError, StatefulAgentLoop
 from power_loop.stateful_loop import StatefulResult
 from tests.crash.evidence import Rows, rows_of
 from tests.crash.scenario import AFTER, SESSION, STEPS, Client
@@ -196,6 +196,23 @@ ABORTING: Final = frozenset({"abort", "recover_abort", "retry_abort", "new_abort
 """Give up the calls they find open."""
 COMPLETING: Final = frozenset(SERIES) - {"abort", "recover_abort", "new_abort", "new_resume"}
 """Bring every input of the client to its answer."""
+
+
+ZOMBIE: Final = "zombie"
+"""Not a death: the owner hangs, is robbed, and comes back."""
+
+
+async def by_force(client: Client, report: Report, log: Log) -> None:
+    async with client.loop() as loop:
+        with suppress(SessionBusyError):
+            await loop.resume(SESSION, if_busy="raise")
+            report.check(False, "a living owner was replaced without force")
+        result = await loop.resume(SESSION, force=True)
+        report.check(result.status == "completed", f"resume ended as {result.status}")
+        await _go_on(client, loop, report)
+
+
+LIVES: Final[Mapping[str, Recovery]] = {**SERIES, ZOMBIE: by_force}
 
 
 async def _there(loop: StatefulAgentLoop) -> bool:

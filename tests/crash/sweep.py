@@ -17,8 +17,8 @@ from itertools import takewhile
 from typing import Final
 
 from power_loop.testing.crash import Point
-from tests.crash.case import Case, Verdict
-from tests.crash.recoveries import RECOVERED, SERIES
+from tests.crash.case import UNTOUCHED, Case, Verdict
+from tests.crash.recoveries import LIVES, RECOVERED, SERIES, ZOMBIE
 from tests.crash.windows import OUTCOMES, WANTED
 from tests.crash.worker import Jury
 
@@ -63,7 +63,7 @@ class Tally:
 def all_points(jury: Jury) -> list[Point]:
     """Every point of a run without a kill, in order."""
     (verdict,) = jury.judge([Case(series="resume", kills=(None,))])
-    (first,) = jury.judge([Case(series="none", kills=(None,))])
+    (first,) = jury.judge([Case(series=UNTOUCHED, kills=(None,))])
     assert not verdict.problems, verdict.problems
     assert not first.problems, first.problems
     return first.passed
@@ -85,6 +85,11 @@ def twice(singles: Sequence[Verdict], *, every: bool, chance: random.Random) -> 
             seen.add(verdict.states[0])
             recovery = takewhile(lambda point: point.name != RECOVERED, verdict.passed)
             yield from (Case(series=verdict.case.series, kills=(*verdict.case.kills, p)) for p in recovery)
+
+
+def zombies(points: Iterable[Point]) -> Iterator[Case]:
+    """The moments of a turn at which its process may hang without holding the database."""
+    return (Case(series=ZOMBIE, kills=(point,)) for point in points if point.name.startswith(("loop.", "tool.")))
 
 
 def run(jury: Jury, name: str, cases: Iterable[Case]) -> tuple[Tally, list[Verdict]]:
@@ -110,6 +115,7 @@ def sweep(jury: Jury, names: Sequence[str], share: float, chance: random.Random)
         tallies.append(tally)
         every = share >= 1 and name in TWICE
         tallies.append(run(jury, f"{name}, killed again", twice(singles, every=every, chance=chance))[0])
+    tallies.append(run(jury, "stopped, robbed, back", zombies(points))[0])
     return tallies
 
 
@@ -117,7 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.sweep", description=__doc__)
     parser.add_argument("--all", action="store_true", help="every point of every series")
     parser.add_argument("--share", type=float, default=0.1, help="of the points, without --all")
-    parser.add_argument("--series", action="append", choices=sorted(SERIES), help="only these")
+    parser.add_argument("--series", action="append", choices=sorted(LIVES), help="only these")
     parser.add_argument("--kill", action="append", metavar="POINT:N", help="run one case: die there, and then there")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--seed", type=int, default=1)

@@ -16,7 +16,7 @@ import pytest
 from power_loop.testing.crash import Point
 from tests.crash.case import Case, Verdict
 from tests.crash.recoveries import SERIES
-from tests.crash.sweep import all_points, once, twice
+from tests.crash.sweep import all_points, once, twice, zombies
 from tests.crash.windows import OUTCOMES, WANTED
 from tests.crash.worker import Jury
 
@@ -84,6 +84,14 @@ def test_a_client_killed_anywhere_is_recovered(series: str, verdicts: dict[str, 
     failed = [verdict for verdict in verdicts[series] if verdict.problems]
     assert not failed, told(failed)
     assert sum(verdict.deaths for verdict in verdicts[series]) >= BY_CHANCE + len(ALWAYS)
+
+
+@pytest.mark.acceptance("D1")
+def test_an_owner_that_hung_and_comes_back_writes_nothing(jury: Jury, points: list[Point]) -> None:
+    found = list(jury.judge(zombies(points)))
+    failed = [verdict for verdict in found if verdict.problems]
+    assert not failed, told(failed)
+    assert sum(verdict.deaths for verdict in found) > 20
 
 
 @pytest.mark.acceptance("A1")

@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 
 from power_loop.errors import LoopClosedError, StoreDamagedError, StoreOpenError
-from power_loop.store.records import WAY_OUT
+from power_loop.store.parsing import WAY_OUT
 from power_loop.store.sqlite.faults import is_full, of_system
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from power_loop.errors import StoreDamagedError, StoreError
-from power_loop.store import reads, records
+from power_loop.store import parsing, reads, records, seals
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite.faults import translated
 from power_loop.store.sqlite.findings import RESTORE, Finding, Grade, Spot
@@ -27,7 +27,7 @@ def checksums(db: Port) -> Finding:
     for row in db.all("doctor_sessions"):
         session = _as_stored(row)
         count += 1
-        if not records.is_session(row):
+        if not seals.is_session(row):
             what = f"the row of session {session.id!r} is not what was written"
             spots.append(Spot(session=session.id, table="sessions", what=what))
         for table, statement, read in _TABLES:
@@ -97,20 +97,20 @@ def _believed(db: Port, session: str, thing: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OverflowError, OSError, TypeError) as error:
-        raise records.damaged(db, session, f"{thing} ({error})") from error
+        raise parsing.damaged(db, session, f"{thing} ({error})") from error
 
 
 def _compaction(db: Port, session: records.SessionRow, row: Row) -> None:
-    crc = records.compaction_seal(session.key, row["number"], row["strategy"], row["model"])
+    crc = seals.compaction_seal(session.key, row["number"], row["strategy"], row["model"])
     if row["crc"] != crc:
-        raise records.damaged(db, session.id, f"compaction {row['number']}", row["note_seq"])
+        raise parsing.damaged(db, session.id, f"compaction {row['number']}", row["note_seq"])
 
 
 _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
-    ("turns", "list_turns", records.turn_of),
-    ("messages", "all_messages", records.message_of),
-    ("calls", "list_calls", records.call_of),
-    ("usage", "list_usage", records.usage_of),
+    ("turns", "list_turns", parsing.turn_of),
+    ("messages", "all_messages", parsing.message_of),
+    ("calls", "list_calls", parsing.call_of),
+    ("usage", "list_usage", parsing.usage_of),
     ("compactions", "list_compactions", _compaction),
 )
 

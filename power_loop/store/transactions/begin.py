@@ -16,7 +16,7 @@ from power_loop.errors import (
     SessionClosedError,
     SessionPendingError,
 )
-from power_loop.store import records
+from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.manage import NewSession, create_session
@@ -213,10 +213,10 @@ def _ours_to_take(
     if known is not None:
         row = db.one("turn_by_request", session=session.key, request_id=known)
         if row is not None:
-            origin = records.turn_of(db, session, row).number
+            origin = parsing.turn_of(db, session, row).number
             last = db.one("last_turn_of_origin", session=session.key, origin=origin)
             assert last is not None
-            return Known(session=session, turn=records.turn_of(db, session, last))
+            return Known(session=session, turn=parsing.turn_of(db, session, last))
     if session.closed:
         raise SessionClosedError(session.id)
     if session.archived:
@@ -253,7 +253,7 @@ def _insert_turn(
         epoch=claim.epoch,
         owner=owner.name,
         at=at,
-        crc=records.turn_seal(claim.key, (claim.turn, origin, claim.epoch), request_id, metadata, owner.name, at),
+        crc=seals.turn_seal(claim.key, (claim.turn, origin, claim.epoch), request_id, metadata, owner.name, at),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from power_loop.engine import facts as f
 from power_loop.errors import SessionClosedError, SessionExistsError, SessionNotFoundError
-from power_loop.store import records
+from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port, Row, seal
 from power_loop.store.transactions import rows
 from power_loop.values import Micros, SessionId
@@ -43,7 +43,7 @@ def create_session(db: Port, at: Micros, new: NewSession) -> None:
         model=new.model,
         metadata=new.metadata,
         at=at,
-        crc=records.session_seal(key, new.id, above, new.model, new.metadata, at),
+        crc=seals.session_seal(key, new.id, above, new.model, new.metadata, at),
     )
     if new.system is not None:
         message = f.NewMessage(seq=1, role="system", body=new.system, pinned=True)
@@ -80,5 +80,5 @@ def family(db: Port, session: records.SessionRow) -> Sequence[records.SessionRow
             child = db.one("session_by_id", id=row["id"])
             if child is None:
                 raise SessionNotFoundError(row["id"])
-            found.append(records.session_of(db, child))
+            found.append(parsing.session_of(db, child))
     return found

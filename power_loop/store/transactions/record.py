@@ -9,7 +9,7 @@ from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState
 from power_loop.engine.turns import TurnState
 from power_loop.errors import EpochLostError, SessionNotFoundError, StateError
-from power_loop.store import records
+from power_loop.store import seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Claim
@@ -81,7 +81,7 @@ def request_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsRequested) ->
             effect=call.effect,
             epoch=claim.epoch,
             at=at,
-            crc=records.call_seal(
+            crc=seals.call_seal(
                 claim.key, call.key, (call.id, call.name, call.arguments), hashes, call.effect, claim.turn, at
             ),
         )
@@ -136,7 +136,7 @@ def record_compaction(db: Port, at: Micros, claim: Claim, fact: f.HistoryCompact
         after_tokens=fact.after_tokens,
         model=model,
         at=at,
-        crc=records.compaction_seal(claim.key, number, fact.strategy, model),
+        crc=seals.compaction_seal(claim.key, number, fact.strategy, model),
     )
     if fact.model_call is not None:
         rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)

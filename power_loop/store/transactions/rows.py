@@ -10,7 +10,7 @@ from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy, check_move
 from power_loop.engine.turns import TurnState
 from power_loop.errors import SessionNotFoundError, StateError
-from power_loop.store import records
+from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
 from power_loop.values import CallKey, Micros, SessionId, Status
 
@@ -18,8 +18,8 @@ from power_loop.values import CallKey, Micros, SessionId, Status
 def session_by_key(db: Port, key: int) -> records.SessionRow:
     row = db.one("session_by_key", key=key)
     if row is None:
-        raise records.damaged(db, f"number {key}", "the row")
-    return records.session_of(db, row)
+        raise parsing.damaged(db, f"number {key}", "the row")
+    return parsing.session_of(db, row)
 
 
 def session_row(db: Port, session: SessionId) -> records.SessionRow:
@@ -27,26 +27,26 @@ def session_row(db: Port, session: SessionId) -> records.SessionRow:
     row = db.one("session_by_id", id=session)
     if row is None:
         raise SessionNotFoundError(session)
-    return records.session_of(db, row)
+    return parsing.session_of(db, row)
 
 
 def last_turn(db: Port, session: records.SessionRow) -> records.TurnInfo | None:
     row = db.one("last_turn", session=session.key)
     if row is None:
         if session.next_turn > 1:
-            raise records.damaged(db, session.id, "the list of turns")
+            raise parsing.damaged(db, session.id, "the list of turns")
         return None
-    turn = records.turn_of(db, session, row)
+    turn = parsing.turn_of(db, session, row)
     if turn.number != session.next_turn - 1:
-        raise records.damaged(db, session.id, "the list of turns")
+        raise parsing.damaged(db, session.id, "the list of turns")
     return turn
 
 
 def open_calls(db: Port, session: records.SessionRow) -> list[records.CallInfo]:
-    calls = [records.call_of(db, session, row) for row in db.all("open_calls", session=session.key)]
+    calls = [parsing.call_of(db, session, row) for row in db.all("open_calls", session=session.key)]
     for call in calls:
         if not call.state.open:
-            raise records.damaged(db, session.id, f"call {call.id}", call.key.seq)
+            raise parsing.damaged(db, session.id, f"call {call.id}", call.key.seq)
     return calls
 
 
@@ -65,7 +65,7 @@ def insert_message(
         body=message.body,
         provider=message.provider,
         at=at,
-        crc=records.message_seal(key, message, turn, note_of, at),
+        crc=seals.message_seal(key, message, turn, note_of, at),
     )
 
 
@@ -159,7 +159,7 @@ def end_turn(
         answer_seq=answer_seq,
         rounds=rounds,
         at=at,
-        end_crc=records.end_seal(status, stop_reason, error_code, text, answer_seq),
+        end_crc=seals.end_seal(status, stop_reason, error_code, text, answer_seq),
     )
     if changed != 1:
         raise StateError(f"turn {number} is not {before} any more")
@@ -186,7 +186,7 @@ def insert_usage(db: Port, at: Micros, key: int, turn: int, call: f.ModelCall) -
         cost=cost,
         milliseconds=call.milliseconds,
         at=at,
-        crc=records.usage_seal(key, turn, call.purpose, call.model, tokens, (cost, call.milliseconds, at)),
+        crc=seals.usage_seal(key, turn, call.purpose, call.model, tokens, (cost, call.milliseconds, at)),
     )
 
 

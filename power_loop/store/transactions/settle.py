@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from power_loop.engine.calls import CallState, SettledBy
 from power_loop.engine.turns import TurnState
 from power_loop.errors import CallNotFoundError, CallSettledError
-from power_loop.store import records
+from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Owner, undriven
@@ -74,7 +74,7 @@ def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call
     row = db.one("call_by_id", session=session.key, id=call_id)
     if row is None:
         raise CallNotFoundError(session.id, call_id, [call.id for call in rows.open_calls(db, session)])
-    call = records.call_of(db, session, row)
+    call = parsing.call_of(db, session, row)
     if call.state is not CallState.STARTED:
         way_out = (
             "nothing is left to resolve"
@@ -133,7 +133,7 @@ def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> 
             session=session.key,
             turn=turn.number,
             stop_reason=reason,
-            end_crc=records.end_seal(Status.CANCELLED, reason, None, None, None),
+            end_crc=seals.end_seal(Status.CANCELLED, reason, None, None, None),
         )
     elif not calls:
         return []

@@ -1,0 +1,200 @@
+"""Rows into values, each checked against its checksum before anyone believes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, TypeVar
+
+import pydantic_core
+
+from power_loop.engine.calls import CallState, SettledBy
+from power_loop.engine.facts import NewMessage
+from power_loop.engine.turns import TurnState
+from power_loop.errors import StoreDamagedError
+from power_loop.store import seals
+from power_loop.store.port import Port, Row
+from power_loop.store.records import CallInfo, SessionRow, StoredMessage, TurnInfo, UsageInfo
+from power_loop.values import CallKey, Effect, SessionId, from_micros
+
+E = TypeVar("E")
+
+WAY_OUT: Final = "run `power-loop doctor` to list what is damaged; restore those rows from a backup"
+
+
+def session_of(db: Port, row: Row) -> SessionRow:
+    numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"])
+    _check(db, seals.is_session(row) and all(type(number) is int for number in numbers), row["id"], "the row")
+    when = _Clock(db, row["id"], "the row")
+    return SessionRow(
+        key=row["key"],
+        id=SessionId(row["id"]),
+        parent=row["parent"],
+        model=row["model"],
+        metadata=row["metadata"],
+        created_at=when.at(row["created_at"]),
+        updated_at=when.at(row["updated_at"]),
+        epoch=row["epoch"],
+        owner=row["owner"],
+        owner_since=when.maybe(row["owner_since"]),
+        next_seq=row["next_seq"],
+        next_turn=row["next_turn"],
+        active=row["active"],
+        stop_requested=row["stop_requested_at"] is not None,
+        archived=row["archived_at"] is not None,
+        closed=row["closed_at"] is not None,
+    )
+
+
+def message_of(db: Port, session: SessionRow, row: Row, *, mark_damage: bool = False) -> StoredMessage:
+    """Raises `StoreDamagedError`, or marks the message `damaged` where that is asked for."""
+    state, seq, at = row["state"], row["seq"], row["created_at"]
+    new = NewMessage(
+        seq=seq,
+        role=row["role"],
+        body=row["body"],
+        provider=row["provider"],
+        place=row["place"],
+        pinned=bool(row["pinned"]),
+    )
+    sound = row["crc"] == seals.message_seal(session.key, new, row["turn"], row["note_of"], at)
+    sound = sound and (state == "active" if row["folded_by"] is None else state == "compacted_out")
+    if not sound and not mark_damage:
+        _check(db, False, session.id, f"message {seq}", seq)
+    return StoredMessage(
+        seq=seq,
+        place=row["place"],
+        turn=row["turn"],
+        role=row["role"] if sound else "user",
+        state=state if sound else "damaged",
+        body=row["body"] if sound else '{"role":"user","content":""}',
+        provider=row["provider"] if sound else None,
+        pinned=bool(row["pinned"]),
+        note=row["note_of"] is not None,
+        folded_by=row["folded_by"],
+        created_at=from_micros(at) if sound else session.created_at,
+    )
+
+
+def turn_of(db: Port, session: SessionRow, row: Row) -> TurnInfo:
+    thing = f"turn {row['number']}"
+    numbers = (row["number"], row["origin"], row["epoch"])
+    crc = seals.turn_seal(session.key, numbers, row["request_id"], row["metadata"], row["owner"], row["started_at"])
+    _check(db, row["crc"] == crc, session.id, thing)
+    state = _member(db, TurnState, row["state"], session.id, thing)
+    ended = row["ended_at"] is not None
+    end = (row["status"], row["stop_reason"], row["error_code"], row["error"], row["answer_seq"])
+    _check(db, state.live != ended and (not ended or row["end_crc"] == seals.end_seal(*end)), session.id, thing)
+    when = _Clock(db, session.id, thing)
+    return TurnInfo(
+        number=row["number"],
+        origin=row["origin"],
+        request_id=row["request_id"],
+        metadata={} if row["metadata"] is None else pydantic_core.from_json(row["metadata"]),
+        state=state,
+        status=row["status"] if ended else None,
+        stop_reason=row["stop_reason"] if ended else None,
+        error_code=row["error_code"] if ended else None,
+        error=row["error"] if ended else None,
+        rounds=row["rounds"],
+        tool_calls=row["tool_calls"],
+        answer_seq=row["answer_seq"] if ended else None,
+        epoch=row["epoch"],
+        owner=row["owner"],
+        started_at=when.at(row["started_at"]),
+        ended_at=when.maybe(row["ended_at"]),
+    )
+
+
+def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
+    key = CallKey(row["seq"], row["ordinal"])
+    thing = f"call {row['id']} of message {key.seq}"
+    crc = seals.call_seal(
+        session.key,
+        key,
+        (row["id"], row["name"], row["arguments"]),
+        (row["arguments_hash"], row["schema_hash"]),
+        row["effect"],
+        row["turn"],
+        row["requested_at"],
+    )
+    _check(db, row["crc"] == crc, session.id, thing, key.seq)
+    state = _member(db, CallState, row["state"], session.id, thing)
+    settled_by = row["settled_by"]
+    decision = row["decision"]
+    sound = decision in (None, "retry", "report") and state.open == (row["result_seq"] is None) == (settled_by is None)
+    _check(db, sound, session.id, thing, key.seq)
+    when = _Clock(db, session.id, thing)
+    return CallInfo(
+        key=key,
+        turn=row["turn"],
+        id=row["id"],
+        name=row["name"],
+        arguments=row["arguments"],
+        arguments_hash=row["arguments_hash"],
+        schema_hash=row["schema_hash"],
+        effect=_member(db, Effect, row["effect"], session.id, thing),
+        state=state,
+        settled_by=None if settled_by is None else _member(db, SettledBy, settled_by, session.id, thing),
+        decision=decision,
+        attempt=row["attempt"],
+        epoch=row["epoch"],
+        requested_at=when.at(row["requested_at"]),
+        started_at=when.maybe(row["started_at"]),
+        settled_at=when.maybe(row["settled_at"]),
+        result_seq=row["result_seq"],
+    )
+
+
+def usage_of(db: Port, session: SessionRow, row: Row) -> UsageInfo:
+    thing = f"usage row {row['number']}"
+    tokens = (row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"], row["reasoning_tokens"])
+    spent = (row["cost"], row["milliseconds"], row["at"])
+    crc = seals.usage_seal(session.key, row["turn"], row["purpose"], row["model"], tokens, spent)
+    _check(db, row["crc"] == crc, session.id, thing)
+    return UsageInfo(
+        number=row["number"],
+        turn=row["turn"],
+        purpose=row["purpose"],
+        model=row["model"],
+        prompt_tokens=tokens[0],
+        completion_tokens=tokens[1],
+        cached_tokens=tokens[2],
+        reasoning_tokens=tokens[3],
+        cost=row["cost"],
+        milliseconds=row["milliseconds"],
+        at=from_micros(row["at"]),
+    )
+
+
+def damaged(db: Port, session: str, thing: str, seq: int | None = None) -> StoreDamagedError:
+    return StoreDamagedError(
+        db.path, f"{thing} of session {session!r} is not what was written", WAY_OUT, session_id=session, seq=seq
+    )
+
+
+def _check(db: Port, sound: bool, session: str, thing: str, seq: int | None = None) -> None:
+    if not sound:
+        raise damaged(db, session, thing, seq)
+
+
+def _member(db: Port, words: type[E], word: str, session: str, thing: str) -> E:
+    try:
+        return words(word)  # type: ignore[call-arg]
+    except ValueError:
+        raise damaged(db, session, thing) from None
+
+
+class _Clock:
+    """Times of one row; a number that is no time is damage."""
+
+    def __init__(self, db: Port, session: str, thing: str) -> None:
+        self._row = (db, session, thing)
+
+    def at(self, at: int) -> datetime:
+        try:
+            return from_micros(at)
+        except (TypeError, ValueError, OverflowError, OSError):
+            raise damaged(*self._row) from None
+
+    def maybe(self, at: int | None) -> datetime | None:
+        return None if at is None else self.at(at)
