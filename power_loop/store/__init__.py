@@ -1,9 +1,9 @@
 """The only package that knows SQL: where sessions live, and the one place that writes them.
 
-`contract` is what a store promises, `records` what it gives back; `parsing` makes that of rows and `seals` tell a damaged
-one. `transactions` is one plain function a change, `reads` one a question, both over a `port.Port` and the same for
-every dialect; `sqlite` is the embedded store. Every change is one transaction, checked against the session's epoch, and
-acknowledged only once it is on disk.
+`contract` is what a store promises, `records` what it gives back; `parsing` makes that of rows, and `seals` tell a
+damaged row. `transactions` is one plain function a change, `reads` one a question, both over a `port.Port` and the same
+for every dialect; `sqlite` is the embedded store. Every change is one transaction, checked against the session's epoch,
+and acknowledged only once it is on disk.
 """
 
 from power_loop.store.contract import SessionStore
