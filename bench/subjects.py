@@ -163,7 +163,10 @@ class OursNoStore(Subject):
         await asyncio.create_task(self._turn(session, c.question(self.turns)))
 
     async def _turn(self, session: int, text: str) -> None:
-        warm, seq = self._warm.get(session) or (Warm(epoch=0, view=View(), context_tokens=0, may_fold=True), 1)
+        warm, seq = self._warm.get(session) or (
+            Warm(key=session, epoch=0, view=View(), context_tokens=0, may_fold=True),
+            1,
+        )
         number = warm.epoch + 1
         begun = Begun(
             claim=Claim(key=session, session=SessionId(f"s{session}"), epoch=number, turn=number),
@@ -188,7 +191,7 @@ class OursNoStore(Subject):
             listener=None,
         )
         await drive(turn)
-        self._warm[session] = (kept(turn, number), turn.next_seq)
+        self._warm[session] = (kept(turn, begun.claim), turn.next_seq)
 
     @property
     def client_seconds(self) -> float | None:
@@ -359,4 +362,4 @@ def _warm_of(messages: int) -> Warm:
         role = json.loads(text)["role"]
         calls = len(c.CALLS) if '"tool_calls"' in text else 0
         entries.append(Entry(place=seq, seq=seq, role=role, wire=text, calls=calls))
-    return Warm(epoch=0, view=View(entries), context_tokens=0, may_fold=True)
+    return Warm(key=1, epoch=0, view=View(entries), context_tokens=0, may_fold=True)

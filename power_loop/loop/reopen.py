@@ -14,7 +14,7 @@ from power_loop.events.live import Event
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.turn import Gear, Turn
 from power_loop.sink import MessageSink
-from power_loop.store.contract import Begun, History
+from power_loop.store.contract import Begun, Claim, History
 from power_loop.store.records import CallInfo, StoredMessage
 from power_loop.tools import ToolRegistry
 from power_loop.transcript.measure import tokens
@@ -25,6 +25,8 @@ from power_loop.transcript.view import Entry, View
 class Warm:
     """What is kept of a session between turns, true as long as its epoch stands."""
 
+    key: int
+    """The session's own, which no other ever gets, not even one of the same id made after it was deleted."""
     epoch: int
     view: View
     context_tokens: int
@@ -41,7 +43,13 @@ def warmed(begun: Begun, history: History, *, replay: bool) -> Warm:
         counted = history.counted + view.tokens_after(answers[-1])
     else:
         counted = view.tokens_after(0)
-    return Warm(epoch=begun.was, view=view, context_tokens=counted, may_fold=not history.folded_since)
+    return Warm(
+        key=begun.claim.key,
+        epoch=begun.was,
+        view=view,
+        context_tokens=counted,
+        may_fold=not history.folded_since,
+    )
 
 
 def reopen(
@@ -89,10 +97,11 @@ def began(begun: Begun) -> f.TurnBegan:
     )
 
 
-def kept(turn: Turn, epoch: int) -> Warm:
+def kept(turn: Turn, claim: Claim) -> Warm:
     """What to keep of a turn that ended as it should."""
     return Warm(
-        epoch=epoch,
+        key=claim.key,
+        epoch=claim.epoch,
         view=turn.view,
         context_tokens=turn.snapshot.context_tokens,
         may_fold=turn.snapshot.may_fold,

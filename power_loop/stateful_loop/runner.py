@@ -18,7 +18,7 @@ from power_loop.loop.reopen import Warm, began, kept, reopen, warmed
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.turn import Ending, Gear, Turn
 from power_loop.shielding import uncancelled
-from power_loop.sink import MessageSink, StoreSink, TeeSink
+from power_loop.sink import MessageSink, NullSink, StoreSink, TeeSink
 from power_loop.stateful_loop.results import StatefulResult, summed
 from power_loop.stateful_loop.watch import StopEvent, Watch
 from power_loop.store.contract import Begun, Known, SessionStore
@@ -37,7 +37,8 @@ class Runner:
     def __init__(self, store: SessionStore, gear: Gear, sinks: Sequence[MessageSink]) -> None:
         self._store = store
         self._gear = gear
-        self._sinks = sinks
+        self._listeners = TeeSink(NullSink(), *sinks)
+        """One for all turns: a sink that failed once hears no more."""
         self._watch = Watch(store)
         self._warm: OrderedDict[SessionId, Warm] = OrderedDict()
         self._running: dict[asyncio.Task[StatefulResult], StopSignal] = {}
@@ -114,7 +115,7 @@ class Runner:
 
     async def _drive(self, begun: Begun, limits: Limits, stop: StopSignal, listener: Listener | None) -> StatefulResult:
         claim = begun.claim
-        sink = TeeSink(StoreSink(self._store, claim), *self._sinks)
+        sink = TeeSink(StoreSink(self._store, claim), self._listeners)
         try:
             turn = reopen(
                 begun,
@@ -154,13 +155,13 @@ class Runner:
     async def _warmed(self, begun: Begun) -> Warm:
         """What the model saw before this turn: from memory, if nobody has touched the session since, or read again."""
         warm = self._warm.pop(begun.claim.session, None)
-        if warm is not None and warm.epoch == begun.was:
+        if warm is not None and (warm.key, warm.epoch) == (begun.claim.key, begun.was):
             return warm
         replay = self._gear.llm is not None and self._gear.llm.replay_reasoning
         return warmed(begun, await self._store.history(begun.claim.session), replay=replay)
 
     def _keep(self, begun: Begun, turn: Turn) -> None:
-        self._warm[begun.claim.session] = kept(turn, begun.claim.epoch)
+        self._warm[begun.claim.session] = kept(turn, begun.claim)
         while len(self._warm) > self._gear.config.warm_sessions:
             self._warm.popitem(last=False)
 

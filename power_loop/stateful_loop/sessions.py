@@ -234,8 +234,8 @@ class Sessions:
         """
         session = checked_id(session_id)
         conductor = await self._open()
-        await conductor.store.delete_session(session)
-        conductor.runner.forget(session)
+        for gone in await conductor.store.delete_session(session):
+            conductor.runner.forget(SessionId(gone))
 
     async def aclose(self, *, drain: float = 0) -> None:
         """Give running turns `drain` seconds to end, stop the rest (they can be resumed), and close what is ours."""

@@ -24,7 +24,7 @@ def tree(root: type[PowerLoopError]) -> Iterator[type[PowerLoopError]]:
 
 
 def documented() -> dict[str, str]:
-    return {code: name for code, name in ROW.findall((ROOT / "docs/errors.md").read_text())}
+    return dict(ROW.findall((ROOT / "docs/errors.md").read_text()))
 
 
 @pytest.mark.acceptance("L7")

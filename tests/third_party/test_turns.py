@@ -86,7 +86,8 @@ async def test_a_stream_cut_in_the_middle_is_no_answer(llmock: LLMock, loop: Sta
 async def test_after_a_lasting_429_the_input_stays_and_resume_asks_again(
     llmock: LLMock, loop: StatefulAgentLoop
 ) -> None:
-    llmock.script({"type": "fail", "status": 429, "retry_after": 0.05, "times": 2}, {"type": "reply", "text": "At last."})
+    limited = {"type": "fail", "status": 429, "retry_after": 0.05, "times": 2}
+    llmock.script(limited, {"type": "reply", "text": "At last."})
     session = await loop.create_session()
     with pytest.raises(ModelRateLimitedError):
         await loop.send("Hello?", session)
