@@ -9,11 +9,14 @@ from power_loop.config import AgentLoopConfig
 from power_loop.engine.calls import CallState, OpenCall
 from power_loop.engine.turns import SessionState, TurnState
 from power_loop.errors import (
+    CallNotFoundError,
     ConfigError,
     ContextOverflowError,
     EpochLostError,
     InputInvalidError,
+    LoopClosedError,
     ModelError,
+    NotConfiguredError,
     OutputInvalidError,
     PowerLoopError,
     SessionBusyError,
@@ -37,6 +40,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AgentLoopConfig",
+    "CallNotFoundError",
     "CallState",
     "ConfigError",
     "ContextOverflowError",
@@ -47,8 +51,10 @@ __all__ = [
     "InputInvalidError",
     "JsonlSink",
     "LLMService",
+    "LoopClosedError",
     "MessageSink",
     "ModelError",
+    "NotConfiguredError",
     "NotDone",
     "NullSink",
     "OpenAIChatService",

@@ -62,6 +62,13 @@ NEXT: Final[Mapping[tuple[TurnState, type[f.Fact]], TurnState]] = {
     (TurnState.ACTING, f.TurnCancelled): TurnState.CANCELLED,
     (TurnState.ASKING, f.TurnInterrupted): TurnState.INTERRUPTED,
     (TurnState.ACTING, f.TurnInterrupted): TurnState.INTERRUPTED,
+    # From outside, once nobody drives the turn: whatever it waited for is given up.
+    (TurnState.ASKING, f.CallsAborted): TurnState.CANCELLED,
+    (TurnState.ACTING, f.CallsAborted): TurnState.CANCELLED,
+    (TurnState.WAITING, f.CallsAborted): TurnState.CANCELLED,
+    (TurnState.FAILED, f.CallsAborted): TurnState.CANCELLED,
+    (TurnState.CANCELLED, f.CallsAborted): TurnState.CANCELLED,
+    (TurnState.INTERRUPTED, f.CallsAborted): TurnState.CANCELLED,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from llm_client.messages import ToolMessage, wire
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy, check_move
-from power_loop.engine.turns import TurnState
+from power_loop.engine.turns import TurnState, after
 from power_loop.errors import SessionNotFoundError, StateError
 from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
@@ -127,7 +127,9 @@ def abort_calls(
 
 def interrupt_turn(db: Port, at: Micros, session: records.SessionRow, turn: records.TurnInfo) -> None:
     """Write down that a live turn's owner is gone."""
-    end_turn(db, at, session.key, turn.number, (turn.state, TurnState.INTERRUPTED), Status.INTERRUPTED, "owner died")
+    fact = f.TurnInterrupted(session=session.id, turn=turn.number)
+    move = (turn.state, after(turn.state, fact))
+    end_turn(db, at, session.key, turn.number, move, Status.INTERRUPTED, fact.stop_reason)
 
 
 def end_turn(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy
-from power_loop.engine.turns import TurnState
+from power_loop.engine.turns import after
 from power_loop.errors import CallNotFoundError, CallSettledError
 from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
@@ -123,20 +124,23 @@ def _interrupt(db: Port, at: Micros, session: records.SessionRow) -> records.Tur
 def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> list[str]:
     calls = rows.open_calls(db, session)
     turn = rows.last_turn(db, session)
-    if turn is not None and turn.state.live:
+    if turn is None or not (calls or turn.state.live):
+        return []
+    fact = f.CallsAborted(session=session.id, turn=turn.number, calls=tuple(call.key for call in calls), reason=reason)
+    state = after(turn.state, fact)
+    if turn.state.live:
         # Its owner is dead. It ends as given up, by the hand that does so.
-        move = (turn.state, TurnState.CANCELLED)
-        rows.end_turn(db, at, session.key, turn.number, move, Status.CANCELLED, reason)
-    elif turn is not None and calls:
+        rows.end_turn(db, at, session.key, turn.number, (turn.state, state), Status.CANCELLED, reason)
+    else:
         db.run(
             "give_up_turn",
             session=session.key,
             turn=turn.number,
+            from_state=turn.state,
+            state=state,
             stop_reason=reason,
             end_crc=seals.end_seal(Status.CANCELLED, reason, None, None, None),
         )
-    elif not calls:
-        return []
     ids = rows.abort_calls(db, at, session, calls, reason)
     db.run("change_session", session=session.key, more_seq=0, more_active=len(ids), at=at)
     return ids

@@ -39,6 +39,6 @@ UPDATE turns
 -- name: give_up_turn
 -- The open calls of an ended turn were aborted: nothing of it waits any more.
 UPDATE turns
-   SET state = 'cancelled', status = 'cancelled', stop_reason = :stop_reason, error_code = NULL, error = NULL,
+   SET state = :state, status = 'cancelled', stop_reason = :stop_reason, error_code = NULL, error = NULL,
        end_crc = :end_crc
- WHERE session = :session AND number = :turn AND state IN ('waiting', 'interrupted', 'failed', 'cancelled');
+ WHERE session = :session AND number = :turn AND state = :from_state AND ended_at IS NOT NULL;
