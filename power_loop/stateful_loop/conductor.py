@@ -11,7 +11,14 @@ from typing import Final, Literal
 from power_loop.config import AgentLoopConfig
 from power_loop.engine.limits import Limits
 from power_loop.engine.turns import SessionState, TurnState
-from power_loop.errors import LoopClosedError, PowerLoopError, SessionBusyError, SessionPendingError
+from power_loop.errors import (
+    LoopClosedError,
+    PowerLoopError,
+    SessionArchivedError,
+    SessionBusyError,
+    SessionClosedError,
+    SessionPendingError,
+)
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop.gates import Gates
 from power_loop.stateful_loop.recovery import Recovered
@@ -26,6 +33,9 @@ IfBusy = Literal["wait", "raise"]
 
 BUSY_POLL: Final = 0.05
 """Seconds between looks at a session that another process drives."""
+
+RECOVERED_AT_ONCE: Final = 32
+"""Sessions that `recover` resumes at a time: a deploy that cut thousands off must not ask for all of them at once."""
 
 ABORTED: Final = "given up for a new message"
 
@@ -77,11 +87,19 @@ class Conductor:
             return await self._finish(begun, manner, idle="idle")
 
     async def recover(self, policy: str) -> list[Recovered]:
-        taken = await asyncio.gather(*(self._recover(session, policy) for session in await self.store.orphans()))
+        room = asyncio.Semaphore(RECOVERED_AT_ONCE)
+        taken = await asyncio.gather(*(self._recover(session, policy, room) for session in await self.store.orphans()))
         return [entry for entry in taken if entry is not None]
 
-    async def _recover(self, session: SessionId, policy: str) -> Recovered | None:
+    async def _recover(self, session: SessionId, policy: str, room: asyncio.Semaphore) -> Recovered | None:
         """What was done about one orphan; None if another process was faster."""
+        async with room:
+            try:
+                return await self._take_up(session, policy)
+            except (SessionArchivedError, SessionClosedError):
+                return await self._take_up(session, "report")  # it takes no turn; that it was cut off is written down
+
+    async def _take_up(self, session: SessionId, policy: str) -> Recovered | None:
         try:
             if policy == "resume":
                 async with self._entered(session, Manner(if_busy="raise")):
@@ -97,6 +115,8 @@ class Conductor:
             return Recovered(session_id=session, action=policy, pending=tuple(await self.store.pending(session)))
         except SessionBusyError:
             return None
+        except (SessionArchivedError, SessionClosedError):
+            raise
         except PowerLoopError as error:
             return Recovered(session_id=session, action=policy, error=error)
 
