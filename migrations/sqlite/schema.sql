@@ -269,4 +269,5 @@ SELECT s.id AS session_id, e.at AS at_micros,
         SELECT session, settled_at, turn, 'call ' || state, name || ' ' || id FROM calls WHERE settled_at IS NOT NULL
         UNION ALL
         SELECT session, at, turn, 'history compacted', strategy || ', ' || folded || ' messages' FROM compactions) e
-  JOIN sessions s ON s.key = e.session;
+  JOIN sessions s ON s.key = e.session
+ ORDER BY s.key, e.at;

@@ -170,8 +170,9 @@ class StatefulAgentLoop(Sessions):
     async def recover(self, policy: Literal["report", "resume", "abort"] = "report") -> list[Recovered]:
         """Take up every session whose owner died; each exactly once, whatever other processes do at the same time.
 
-        `report` writes the interruption down; `abort` gives the open calls up; `resume` goes on with each, all at once.
-        One session that fails does not keep the others from being recovered: its error is in its entry.
+        `report` writes the interruption down; `abort` gives the open calls up; `resume` goes on with each, a bounded
+        number at a time. One session that fails does not keep the others from being recovered: its error is in its
+        entry.
         """
         inputs.one_of("policy", policy, ("report", "resume", "abort"))
         conductor = await self._open(for_turns=policy == "resume")
