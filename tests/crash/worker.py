@@ -82,7 +82,7 @@ class Jury:
     def _one(self, case: Case) -> Verdict:
         worker = self._free.get()
         try:
-            for _ in range(3):  # a point that was not passed this time may be the next
+            for _ in range(8):  # results that come together are one commit: a point may be passed in one run only
                 verdict = _ask(worker, case)
                 if verdict.problems or not verdict.missed:
                     break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import sqlite3
 import stat
@@ -160,23 +161,54 @@ def _create(how: Opening, migrations: Sequence[migrating.Migration]) -> None:
     """Make the whole database under another name, then put it in place at once: nobody ever sees half of it."""
     how.world.reached("store.create")
     new = how.path.with_name(f".{how.path.name}.new-{how.world.new_id()}")
+    held: int | None = None
     try:
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with _alone_in(how.path.parent):
+            held = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(held, fcntl.LOCK_EX)  # says that somebody alive is at it
         with closing(sqlite3.connect(new, isolation_level=None)) as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             migrating.upgrade(connection, new, migrations, how.world)
         how.world.reached("store.put_in_place")
-        with _alone_in(how.path.parent), contextlib.suppress(FileExistsError):  # who comes second uses the first's
-            if how.create is True and how.path.exists() and how.path.stat().st_size == 0:
-                os.replace(new, how.path)
-            else:
-                os.link(new, how.path)
+        with _alone_in(how.path.parent):
+            # Before the file is anybody's database: closing a descriptor of one would drop SQLite's locks on it.
+            os.close(held)
+            held = None
+            with contextlib.suppress(FileExistsError):  # who comes second uses the first's
+                if how.create is True and how.path.exists() and how.path.stat().st_size == 0:
+                    os.replace(new, how.path)
+                else:
+                    os.link(new, how.path)
+            _sweep(how.path)
         migrating.sync_folder(how.path.parent)
     finally:
-        for leftover in (new, new.with_name(new.name + "-wal"), new.with_name(new.name + "-shm")):
-            leftover.unlink(missing_ok=True)
+        _remove(new)
+        if held is not None:
+            os.close(held)
+
+
+def _sweep(path: Path) -> None:
+    """Remove the unfinished databases of processes that died while they made one for this path."""
+    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.new-*"):
+        if unfinished.name.endswith(("-wal", "-shm", "-journal")):
+            continue
+        with contextlib.suppress(OSError):
+            if unfinished.stat().st_nlink > 1:
+                _remove(unfinished)  # in place already under its real name, and for that very reason not to be opened
+                continue
+            descriptor = os.open(unfinished, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(unfinished)
+            finally:
+                os.close(descriptor)
+
+
+def _remove(database: Path) -> None:
+    for tail in ("", "-wal", "-shm", "-journal"):
+        _beside(database, tail).unlink(missing_ok=True)
 
 
 @contextmanager

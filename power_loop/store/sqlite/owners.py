@@ -94,23 +94,27 @@ class Owners:
     def _take(self) -> int:
         # Locked under a name nobody looks at, then renamed: at no instant is there a file of ours without its lock.
         new = self.folder / f".new-{self._token}"
-        while True:
+        lock = None
+        while lock is None:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             try:
                 lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                break
             except FileNotFoundError:
                 continue  # another owner, leaving last, removed the folder in between
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        os.rename(new, self.folder / self._token)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                os.rename(new, self.folder / self._token)
+            except FileNotFoundError:
+                os.close(lock)  # another owner swept it away in the instant before it was locked
+                lock = None
         os.register_at_fork(after_in_child=_Forked(weakref.ref(self)))
         self._sweep()
         return lock
 
     def _sweep(self) -> None:
-        """Remove the files of the dead."""
+        """Remove the files of the dead, those that died before their rename included."""
         for file in self.folder.iterdir():
-            if file.name == self._token or file.name.startswith("."):
+            if file.name == self._token:
                 continue
             with contextlib.suppress(OSError):
                 lock = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
