@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from llm_client.errors import ModelCapabilityError, ModelRequestError
@@ -62,14 +63,14 @@ def request_body(request: ChatRequest, settings: Settings, *, stream: bool) -> b
         ) from None
 
 
-def check_capabilities(request: ChatRequest, capabilities: Capabilities, endpoint: str) -> None:
+def check_capabilities(messages: Sequence[str], capabilities: Capabilities, endpoint: str) -> None:
     """Raises:
     ModelCapabilityError: a message holds a part that the endpoint was said to lack.
     """
     for kind, capability in _NEEDS:
         if getattr(capabilities, capability):
             continue
-        for number, message in enumerate(request.messages):
+        for number, message in enumerate(messages):
             # The word may stand in a text as well, so the rare message that has it is looked at properly.
             if f'"{kind}"' in message and _has_part(message, kind):
                 raise ModelCapabilityError(

@@ -17,6 +17,17 @@ class PowerLoopError(Exception):
 
     code: str = "error"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process borders whole, facts and all, whatever their constructors take."""
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[PowerLoopError], args: tuple[object, ...], facts: dict[str, object]) -> PowerLoopError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
 
 class ModelError(PowerLoopError):
     """The model gave no usable answer. The history is as it was before the request."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
+from llm_client.body import check_capabilities
 from llm_client.service import Answer, ChatRequest, StreamEvent
 from llm_client.settings import Capabilities, MaxTokensField, from_environment, settings
 
@@ -126,6 +127,14 @@ class OpenAIChatService:
     @property
     def replay_reasoning(self) -> bool:
         return self._settings.replay_reasoning
+
+    def check_message(self, message: str) -> None:
+        """Whether the endpoint takes this message at all; `message` is its JSON text. Nothing is sent.
+
+        Raises:
+            ModelCapabilityError: it holds a part that the endpoint was said to lack.
+        """
+        check_capabilities((message,), self._settings.capabilities, self._settings.endpoint)
 
     async def complete(self, request: ChatRequest) -> Answer:
         """The answer, asked for in one piece: cheaper than a stream when nobody listens.

@@ -26,7 +26,7 @@ class Requests:
 
         Cancelled at any await, it closes the attempt's connection or ends the backoff at once.
         """
-        check_capabilities(request, self._settings.capabilities, self._settings.endpoint)
+        check_capabilities(request.messages, self._settings.capabilities, self._settings.endpoint)
         body = request_body(request, self._settings, stream=stream)
         model = request.model or self._settings.model
         send = self._exchange.stream if stream else self._exchange.complete

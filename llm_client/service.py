@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from llm_client.messages import AssistantMessage
 
@@ -88,6 +88,15 @@ class AttemptVoided:
 
 
 StreamEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | AttemptVoided | Answer
+
+
+@runtime_checkable
+class ChecksMessages(Protocol):
+    """A model that can say beforehand that it will never take a message, so that it is not stored in vain."""
+
+    def check_message(self, message: str) -> None:
+        """Raises `ModelCapabilityError` for the JSON text of a message that the endpoint cannot take. Sends nothing."""
+        ...
 
 
 class LLMService(Protocol):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
+from llm_client.service import ChecksMessages
 from power_loop.errors import LoopClosedError
 from power_loop.events import Event, Feed
 from power_loop.shielding import uncancelled
@@ -65,6 +66,7 @@ class StatefulAgentLoop(Sessions):
             SessionPendingError: calls are open and `on_pending` is `raise`. Nothing was written.
             SessionBusyError: another turn runs and `if_busy` is `raise`. Nothing was written.
             InputInvalidError, NotConfiguredError: an argument breaks a rule, or there is no model. Nothing was written.
+            ModelCapabilityError: the endpoint takes no such parts. Nothing was written.
             ModelError: no answer could be had. The input stays; `resume` asks again. With `on_pending="resume"` it may
                 be the resumed turn that failed: then the input is not stored yet (`get_turns` tells).
             EpochLostError: another process took the session over; what it did stands, what this one had left to do does
@@ -182,6 +184,9 @@ class StatefulAgentLoop(Sessions):
         inputs.one_of("on_pending", on_pending, ("raise", "resume", "abort"))
         inputs.one_of("if_busy", manner.if_busy, ("wait", "raise"))
         inputs.stop_event(manner.stop_event)
+        llm: object = self._llm
+        if isinstance(llm, ChecksMessages):
+            llm.check_message(wanted.body)  # stored, it would stand in the way of every later request
         conductor = await self._open(for_turns=True)
         return await conductor.send(wanted, on_pending, manner)
 
