@@ -28,6 +28,7 @@ CREATE TABLE sessions (
     next_seq          INTEGER NOT NULL DEFAULT 1 CHECK (next_seq >= 1),
     next_turn         INTEGER NOT NULL DEFAULT 1 CHECK (next_turn >= 1),
     active            INTEGER NOT NULL DEFAULT 0 CHECK (active >= 0),
+    usage_rows        INTEGER NOT NULL DEFAULT 0 CHECK (usage_rows >= 0),
     stop_requested_at INTEGER,
     stop_reason       TEXT,
     stop_crc          INTEGER,
@@ -210,7 +211,7 @@ SELECT s.id                                                                AS se
        c.effect                                                            AS effect,
        c.attempt                                                           AS attempt,
        strftime('%Y-%m-%dT%H:%M:%SZ', coalesce(c.started_at, c.requested_at) / 1000000, 'unixepoch') AS since,
-       s.id || '/' || c.seq || '.' || c.ordinal                            AS idempotency_key
+       printf('%s@%x/%d.%d', s.id, s.created_at, c.seq, c.ordinal)         AS idempotency_key
   FROM calls c
   JOIN sessions s ON s.key = c.session
  WHERE c.result_seq IS NULL;

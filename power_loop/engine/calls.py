@@ -23,7 +23,7 @@ from enum import StrEnum
 from typing import Final
 
 from power_loop.errors import StateError
-from power_loop.values import CallKey, Effect
+from power_loop.values import CallKey, Effect, Micros
 
 
 class CallState(StrEnum):
@@ -101,9 +101,10 @@ class OpenCall:
     idempotency_key: str
 
 
-def idempotency_key(session: str, key: CallKey) -> str:
-    """The same for every attempt of one call, another for every other call of any session of this store.
+def idempotency_key(session: str, born: Micros, key: CallKey) -> str:
+    """The same for every attempt of one call, another for every other call.
 
-    It comes from where the call stands, never from its arguments: models rewrite arguments.
+    It comes from where the call stands, never from its arguments: models rewrite arguments. `born`, when the session
+    was made, tells sessions of the same id apart: one that was deleted and made again, or one in another database.
     """
-    return f"{session}/{key.seq}.{key.ordinal}"
+    return f"{session}@{born:x}/{key.seq}.{key.ordinal}"

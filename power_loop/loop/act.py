@@ -131,7 +131,7 @@ async def _report_or_leave(turn: Turn, call: CallView, verdict: Verdict) -> None
         turn.cannot_reconcile(call.key)
         return
     text = (
-        f"[outcome unknown] The process died while {call.name} was running. The call may have happened fully, "
+        f"[outcome unknown] {call.name} was cut off while it was running. The call may have happened fully, "
         "partly or not at all. Check what happened before you repeat it."
     )
     await _settle(turn, call, _Outcome(CallState.REPORTED, text), SettledBy.REPORT)
@@ -192,7 +192,7 @@ def _context(turn: Turn, call: CallView, attempt: int) -> ToolContext:
     return ToolContext(
         session_id=turn.session,
         call_id=call.id,
-        idempotency_key=idempotency_key(turn.session, call.key),
+        idempotency_key=idempotency_key(turn.session, turn.born, call.key),
         attempt=attempt,
         listener=tell,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from llm_client.messages import AssistantMessage, ToolCall, provider, text_of, wire
@@ -14,6 +15,9 @@ from power_loop.loop.model import answered
 from power_loop.loop.turn import Ending, Turn
 from power_loop.tools import ToolRegistry
 from power_loop.values import CallKey, Effect, Status
+
+STILL_ASKING: Final = "(The round limit was reached while more tools were asked for.)"
+"""Stands in the history for a last answer that was nothing but calls."""
 
 MAX_FRESH: Final = 35
 """Characters of a fresh id in a call's id, of which the API takes 40."""
@@ -36,7 +40,9 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
     request = turn.request(with_tools=not wrap_up)
     for _ in range(2):
         answer, milliseconds = await _answer(turn, request)
-        purpose = "answer" if _says_something(answer.message, wrap_up=wrap_up) else "dropped"
+        if wrap_up and answer.message.tool_calls:
+            answer = replace(answer, message=_without_calls(answer.message))
+        purpose = "answer" if _says_something(answer.message) else "dropped"
         spent = f.ModelCall(purpose=purpose, model=answer.model, usage=answer.usage, milliseconds=milliseconds)
         if purpose == "answer":
             break
@@ -46,7 +52,7 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
             f"the model {answer.model} answered twice without text and without calls (finish reason "
             f"{answer.finish_reason!r}); nothing of it is stored; resume() asks again"
         )
-    if answer.message.tool_calls and not wrap_up:
+    if answer.message.tool_calls:
         await _take_calls(turn, answer.message, spent)
     else:
         await _take_last_word(turn, answer, spent, wrap_up=wrap_up)
@@ -83,7 +89,7 @@ async def _take_calls(turn: Turn, message: AssistantMessage, spent: f.ModelCall)
 
 
 async def _take_last_word(turn: Turn, answer: Answer, spent: f.ModelCall, *, wrap_up: bool) -> None:
-    message = answer.message.model_copy(update={"tool_calls": ()}) if wrap_up else answer.message
+    message = answer.message
     status = Status.HIT_ROUND_LIMIT if wrap_up else Status.COMPLETED
     reason = f"max_rounds of {turn.limits.max_rounds} reached" if wrap_up else answer.finish_reason
     await turn.record(
@@ -109,8 +115,14 @@ async def _answer(turn: Turn, request: ChatRequest) -> tuple[Answer, int]:
     return answer, round((clock() - begun) * 1000)
 
 
-def _says_something(message: AssistantMessage, *, wrap_up: bool) -> bool:
-    return bool(text_of(message.content).strip() or message.refusal or (message.tool_calls and not wrap_up))
+def _says_something(message: AssistantMessage) -> bool:
+    return bool(text_of(message.content).strip() or message.refusal or message.tool_calls)
+
+
+def _without_calls(message: AssistantMessage) -> AssistantMessage:
+    """The words of a wrap-up. A model that only asked for more tools, which nobody offered, has said so much."""
+    words = message.content if text_of(message.content).strip() else STILL_ASKING
+    return message.model_copy(update={"tool_calls": (), "content": words})
 
 
 def _identified(calls: Sequence[ToolCall], tools: ToolRegistry, new_id: Callable[[], str]) -> tuple[ToolCall, ...]:

@@ -76,6 +76,7 @@ def reopen(
     )
     return Turn(
         session=begun.claim.session,
+        born=begun.born,
         gear=gear,
         sink=sink,
         stop=stop,

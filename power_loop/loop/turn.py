@@ -18,7 +18,7 @@ from power_loop.sink import MessageSink
 from power_loop.tools import ToolRegistry
 from power_loop.transcript.measure import tokens as measure
 from power_loop.transcript.view import Entry, View
-from power_loop.values import CallKey, SessionId, Status, World
+from power_loop.values import CallKey, Micros, SessionId, Status, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,7 @@ class Turn:
         self,
         *,
         session: SessionId,
+        born: Micros,
         gear: Gear,
         sink: MessageSink,
         stop: StopSignal,
@@ -68,6 +69,7 @@ class Turn:
         listener: Callable[[Event], None] | None,
     ) -> None:
         self.session = session
+        self.born = born
         self.gear = gear
         self.stop = stop
         self.limits = limits

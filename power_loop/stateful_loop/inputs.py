@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -90,6 +91,11 @@ def short_text(what: str, given: object) -> str:
     if not 1 <= len(given) <= MAX_ID_LENGTH:
         raise InputInvalidError(what, f"has {len(given)} characters", f"give 1 to {MAX_ID_LENGTH}")
     return storable(what, given)
+
+
+def session_of_request(request_id: str) -> str:
+    """The id of the session that an input without one makes for its request: the same for the same request."""
+    return f"request-{hashlib.blake2b(request_id.encode(), digest_size=16).hexdigest()}"
 
 
 def one_of(what: str, given: object, words: Sequence[str]) -> str:

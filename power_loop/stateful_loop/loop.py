@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
 from llm_client.service import ChecksMessages
-from power_loop.errors import LoopClosedError
+from power_loop.errors import LoopClosedError, SessionPendingError
 from power_loop.events import Event, Feed
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop import inputs
@@ -54,12 +54,13 @@ class StatefulAgentLoop(Sessions):
         The input is on stable storage before the model is asked; every answer, call and result is before anything
         depends on it. If the process dies, a fresh one finds the session as `get_session` and `get_pending` show it.
 
-        Without `session_id` a new session is made, in the same commit as the input. A `request_id` names the input: the
-        same id again never stores it twice; it returns the stored outcome once that turn was answered, and otherwise
-        goes on from where the session stands. If calls of an earlier turn are open, `on_pending` says whether to
-        refuse, to resume them first, or to abort them in the commit that stores the input. If another turn runs,
-        `if_busy` says whether to wait for it or to refuse. Cancelling this call stops the turn: it is recorded as
-        cancelled before the cancellation goes through.
+        Without `session_id` a new session is made, in the same commit as the input; with a `request_id` its id comes
+        from that, so that the same request finds it again. A `request_id` names the input: the same id again never
+        stores it twice; it returns the stored outcome once that turn was answered, and otherwise goes on from where the
+        session stands. If calls of an earlier turn are open, `on_pending` says whether to refuse, to resume them first,
+        or to abort them in the commit that stores the input. If another turn runs, `if_busy` says whether to wait for
+        it or to refuse. Cancelling this call stops the turn: it is recorded as cancelled before the cancellation goes
+        through.
 
         Raises:
             SessionNotFoundError, SessionArchivedError, SessionClosedError: it takes no input. Nothing was written.
@@ -187,16 +188,23 @@ class StatefulAgentLoop(Sessions):
         llm: object = self._llm
         if isinstance(llm, ChecksMessages):
             llm.check_message(wanted.body)  # stored, it would stand in the way of every later request
+        if llm is None and wanted.create is None:
+            # What stands in the way of any send is said first; it can be cleared without a model.
+            pending = await self.get_pending(wanted.session)
+            if pending and on_pending == "raise":
+                raise SessionPendingError(wanted.session, pending)
         conductor = await self._open(for_turns=True)
         return await conductor.send(wanted, on_pending, manner)
 
     def _input(self, user_input: object, session_id: object, request_id: object, metadata: object) -> Input:
         body = inputs.user_message(user_input)
-        create = self._new_session(None, None, None, None, None) if session_id is None else None
+        request = None if request_id is None else inputs.short_text("request_id", request_id)
+        own = None if request is None else inputs.session_of_request(request)
+        create = self._new_session(own, None, None, None, None) if session_id is None else None
         return Input(
             session=checked_id(session_id) if create is None else create.id,
             body=body,
-            request_id=None if request_id is None else inputs.short_text("request_id", request_id),
+            request_id=request,
             metadata=inputs.metadata_text(metadata),
             create=create,
         )

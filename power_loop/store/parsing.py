@@ -22,7 +22,7 @@ WAY_OUT: Final = "run `power-loop doctor` to list what is damaged; restore those
 
 
 def session_of(db: Port, row: Row) -> SessionRow:
-    numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"])
+    numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"])
     _check(db, seals.is_session(row) and all(type(number) is int for number in numbers), row["id"], "the row")
     when = _Clock(db, row["id"], "the row")
     return SessionRow(
@@ -39,6 +39,7 @@ def session_of(db: Port, row: Row) -> SessionRow:
         next_seq=row["next_seq"],
         next_turn=row["next_turn"],
         active=row["active"],
+        usage_rows=row["usage_rows"],
         stop_requested=row["stop_requested_at"] is not None,
         archived=row["archived_at"] is not None,
         closed=row["closed_at"] is not None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import lt
 
 import pydantic_core
 
@@ -77,6 +78,11 @@ def history(db: Port, session_id: SessionId) -> History:
 def _active(db: Port, session: records.SessionRow) -> list[records.StoredMessage]:
     found = [parsing.message_of(db, session, row) for row in db.all("active_messages", session=session.key)]
     _all_there(db, session, "messages", len(found), session.active)
+    # A damaged index gives sound rows in the wrong order, twice, or those that do not belong here.
+    places = [message.place for message in found]
+    active = all(message.state == "active" and type(message.place) is int for message in found)
+    if not active or not all(map(lt, places, places[1:])):
+        raise parsing.damaged(db, session.id, "the order of messages")
     return found
 
 
@@ -104,7 +110,7 @@ def messages(
 def pending(db: Port, drives: Drives, session_id: SessionId) -> list[OpenCall]:
     session = rows.session_row(db, session_id)
     driven = drives(session.key, session.owner)
-    return [call.shown_open(session.id, driven=driven) for call in rows.open_calls(db, session)]
+    return [call.shown_open(session, driven=driven) for call in rows.open_calls(db, session)]
 
 
 def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
@@ -125,10 +131,12 @@ def turns(db: Port, session_id: SessionId) -> list[records.TurnInfo]:
 
 def usage(db: Port, session_id: SessionId, turn: int | None) -> list[records.UsageInfo]:
     session = rows.session_row(db, session_id)
-    found = [parsing.usage_of(db, session, row) for row in db.all("list_usage", session=session.key, turn=turn)]
-    if turn is None:
-        _all_there(db, session, "usage rows", len(found), found[-1].number if found else 0)
-    return found
+    found = [parsing.usage_of(db, session, row) for row in db.all("list_usage", session=session.key)]
+    if [row.number for row in found] != list(range(1, session.usage_rows + 1)):
+        raise parsing.damaged(
+            db, session.id, f"the list of usage rows ({len(found)} of {session.usage_rows} are there)"
+        )
+    return found if turn is None else [row for row in found if row.turn == turn]
 
 
 def message(db: Port, session_id: SessionId, seq: int) -> records.StoredMessage | None:
@@ -179,7 +187,7 @@ def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.Sess
         status=None if turn is None else turn.status,
         stop_reason=None if turn is None else turn.stop_reason,
         error=None if turn is None else turn.error,
-        pending=tuple(call.shown_open(session.id, driven=driven) for call in open_calls),
+        pending=tuple(call.shown_open(session, driven=driven) for call in open_calls),
         owner=session.owner if driven else None,
         owner_since=session.owner_since if driven else None,
         turns=session.next_turn - 1,

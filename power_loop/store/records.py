@@ -12,7 +12,7 @@ import pydantic_core
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
 from power_loop.engine.calls import CallState, OpenCall, SettledBy, idempotency_key
 from power_loop.engine.turns import SessionState, TurnState
-from power_loop.values import CallKey, Effect, SessionId
+from power_loop.values import CallKey, Effect, SessionId, to_micros
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class CallInfo:
     settled_at: datetime | None
     result_seq: int | None
 
-    def shown_open(self, session: SessionId, *, driven: bool) -> OpenCall:
+    def shown_open(self, session: SessionRow, *, driven: bool) -> OpenCall:
         """As an open call for people; `started` without a driver is in doubt."""
         in_doubt = self.state is CallState.STARTED and not driven
         return OpenCall(
@@ -122,7 +122,7 @@ class CallInfo:
             attempt=self.attempt,
             turn=self.turn,
             key=self.key,
-            idempotency_key=idempotency_key(session, self.key),
+            idempotency_key=idempotency_key(session.id, to_micros(session.created_at), self.key),
         )
 
 
@@ -160,6 +160,7 @@ class SessionRow:
     next_seq: int
     next_turn: int
     active: int
+    usage_rows: int
     stop_requested: bool
     archived: bool
     closed: bool

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from power_loop.engine.calls import NEXT, SETTLED, CallState, check_move, idempotency_key
 from power_loop.errors import StateError
-from power_loop.values import CallKey
+from power_loop.values import CallKey, Micros
 
 LEGAL = {
     "requested": {"awaiting_approval", "started", "failed", "denied", "aborted"},
@@ -39,4 +39,6 @@ IDS = st.text(alphabet="a/.12", min_size=1, max_size=8)
 
 @given(st.tuples(IDS, KEYS), st.tuples(IDS, KEYS))
 def test_idempotency_keys_differ_wherever_the_calls_do(one: tuple[str, CallKey], other: tuple[str, CallKey]) -> None:
-    assert (idempotency_key(*one) == idempotency_key(*other)) is (one == other)
+    keys = [idempotency_key(session, Micros(7), key) for session, key in (one, other)]
+    assert (keys[0] == keys[1]) is (one == other)
+    assert idempotency_key(one[0], Micros(8), one[1]) not in keys  # the same place in a session made again

@@ -23,6 +23,7 @@ from power_loop import (
     tool,
 )
 from power_loop.errors import ModelRequestError
+from power_loop.loop.ask import STILL_ASKING
 from power_loop.store.records import TurnInfo
 from power_loop.testing import Reply, ScriptedServer
 from tests.loop.kit import history_is_valid, open_loop, service, shown, streamed, stuck_in, valid
@@ -86,13 +87,13 @@ async def test_calls_in_a_wrap_up_are_dropped_and_its_words_kept(tmp_path: Path)
 
 
 @pytest.mark.acceptance("C2")
-async def test_a_wrap_up_of_nothing_but_calls_is_asked_for_again(tmp_path: Path) -> None:
-    llm = ScriptedLLM([calls(("look", {})), calls(("look", {})), "enough"])
+async def test_a_wrap_up_of_nothing_but_calls_ends_the_turn_and_says_so(tmp_path: Path) -> None:
+    llm = ScriptedLLM([calls(("look", {})), calls(("look", {}))])
     async with open_loop(tmp_path, llm, tools=[look], max_rounds=1) as loop:
         result = await loop.send("look")
-        assert (result.status, result.final_text) == (Status.HIT_ROUND_LIMIT, "enough")
-        assert llm.requests[1] == llm.requests[2]
+        assert (result.status, result.final_text) == (Status.HIT_ROUND_LIMIT, STILL_ASKING)
         assert llm.requests[1].tools == ()
+        assert len(await loop.get_calls(result.session_id)) == 1
 
 
 @pytest.mark.acceptance("C2")

@@ -125,6 +125,7 @@ REFUSED: Final = {
     "epoch 0 of a turn": "UPDATE turns SET epoch = 0 WHERE number = 1",
     "epoch 0 of a call": "UPDATE calls SET epoch = 0 WHERE ordinal = 0",
     "less than no active messages": "UPDATE sessions SET active = -1 WHERE key = 1",
+    "less than no usage rows": "UPDATE sessions SET usage_rows = -1 WHERE key = 1",
     "a next message 0": "UPDATE sessions SET next_seq = 0 WHERE key = 1",
     "a next turn 0": "UPDATE sessions SET next_turn = 0 WHERE key = 1",
     "less than no rounds": "UPDATE turns SET rounds = -1 WHERE number = 1",

@@ -76,7 +76,7 @@ def _scan(
     """For each row of a table of one session: None, or what is wrong with it."""
     try:
         with translated(db.path):
-            rows = db.all(statement, session=session.key, turn=None)
+            rows = db.all(statement, session=session.key)
     except StoreError as error:
         yield Spot(session=session.id, table=table, what=f"{table} of session {session.id!r}: {error.problem}")
         return
@@ -120,6 +120,6 @@ def _as_stored(row: Row) -> records.SessionRow:
     long_ago = datetime.fromtimestamp(0, UTC)
     return records.SessionRow(
         key=row["key"], id=SessionId(row["id"]), parent=None, model=None, metadata=None, created_at=long_ago,
-        updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0,
+        updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0, usage_rows=0,
         stop_requested=False, archived=False, closed=False,
     )  # fmt: skip

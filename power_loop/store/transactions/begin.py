@@ -20,7 +20,7 @@ from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.manage import NewSession, create_session
-from power_loop.values import Micros, SessionId
+from power_loop.values import Micros, SessionId, to_micros
 
 Drives = Callable[[int, str | None], bool]
 
@@ -70,6 +70,8 @@ class Begun:
     active: int
     added: tuple[f.NewMessage, ...]
     """Messages this commit stored: the input, after the answers of calls it gave up."""
+    born: Micros
+    """When the session was made."""
     was: int
     """The session's epoch before the claim: what was read under it is still true."""
     rounds: int
@@ -98,14 +100,15 @@ def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Kno
         SessionBusyError: a living owner drives it.
         SessionPendingError: calls of an earlier turn are open, and `abort_reason` is None.
     """
-    if wanted.create is not None:
+    # An input with a request id and no session has a session of its own, found again by the same id.
+    if wanted.create is not None and (wanted.request_id is None or db.one("session_by_id", id=wanted.session) is None):
         create_session(db, at, wanted.create)
     session = _ours_to_take(db, owner, wanted.session, known=wanted.request_id)
     if isinstance(session, Known):
         return session
     calls = rows.open_calls(db, session)
     if calls and wanted.abort_reason is None:
-        raise SessionPendingError(session.id, [call.shown_open(session.id, driven=False) for call in calls])
+        raise SessionPendingError(session.id, [call.shown_open(session, driven=False) for call in calls])
     _interrupt_dead(db, at, session)
     aborted = [_abort_one(db, at, session, call, wanted.abort_reason or "") for call in calls]
     claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at)
@@ -123,6 +126,7 @@ def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Kno
         next_seq=session.next_seq + 1,
         active=session.active + 1 + len(calls),
         added=(*aborted, message),
+        born=to_micros(session.created_at),
         was=session.epoch,
         rounds=0,
         tool_calls=0,
@@ -183,6 +187,7 @@ def resume_turn(
         next_seq=session.next_seq,
         active=session.active + len(aborted),
         added=tuple(aborted),
+        born=to_micros(session.created_at),
         was=session.epoch,
         rounds=spent["rounds"],
         tool_calls=spent["tool_calls"],

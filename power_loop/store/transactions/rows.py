@@ -26,6 +26,8 @@ def session_row(db: Port, session: SessionId) -> records.SessionRow:
     """Raises `SessionNotFoundError`."""
     row = db.one("session_by_id", id=session)
     if row is None:
+        if db.one("session_by_scan", id=session) is not None:
+            raise parsing.damaged(db, session, "the index entry")
         raise SessionNotFoundError(session)
     return parsing.session_of(db, row)
 
@@ -175,9 +177,12 @@ def insert_usage(db: Port, at: Micros, key: int, turn: int, call: f.ModelCall) -
         else (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
     )
     cost = None if call.cost is None else float(call.cost)
+    counted = db.one("count_usage", session=key)
+    assert counted is not None
     db.run(
         "insert_usage",
         session=key,
+        number=counted["usage_rows"],
         turn=turn,
         purpose=call.purpose,
         model=call.model,

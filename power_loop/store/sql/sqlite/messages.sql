@@ -39,12 +39,11 @@ SELECT * FROM compactions WHERE session = :session ORDER BY number;
 -- name: insert_usage
 INSERT INTO usage (session, number, turn, purpose, model, prompt_tokens, completion_tokens, cached_tokens,
                    reasoning_tokens, cost, milliseconds, at, crc)
-SELECT :session, coalesce((SELECT number FROM usage WHERE session = :session ORDER BY number DESC LIMIT 1), 0) + 1,
-       :turn, :purpose, :model, :prompt_tokens, :completion_tokens, :cached_tokens, :reasoning_tokens, :cost,
-       :milliseconds, :at, :crc;
+VALUES (:session, :number, :turn, :purpose, :model, :prompt_tokens, :completion_tokens, :cached_tokens,
+        :reasoning_tokens, :cost, :milliseconds, :at, :crc);
 
 -- name: list_usage
-SELECT * FROM usage WHERE session = :session AND (:turn IS NULL OR turn = :turn) ORDER BY number;
+SELECT * FROM usage WHERE session = :session ORDER BY number;
 
 -- name: last_usage
 -- The latest count of the context, and what a compaction left of it since.

@@ -60,6 +60,13 @@ UPDATE sessions
  WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
 RETURNING key;
 
+-- name: count_usage
+UPDATE sessions SET usage_rows = usage_rows + 1 WHERE key = :session RETURNING usage_rows;
+
+-- name: session_by_scan
+-- Past the index: for telling an id that is not there from an index that does not find it.
+SELECT id FROM sessions NOT INDEXED WHERE id = :id;
+
 -- name: session_epoch
 SELECT epoch FROM sessions WHERE key = :session;
 
