@@ -7,14 +7,14 @@ from typing import Final, TypeVar
 
 import pydantic_core
 
-from power_loop.engine.calls import CallState, SettledBy
+from power_loop.engine.calls import CallState, SettledBy, idempotency_key
 from power_loop.engine.facts import NewMessage
 from power_loop.engine.turns import TurnState
 from power_loop.errors import StoreDamagedError
 from power_loop.store import seals
 from power_loop.store.port import Port, Row
 from power_loop.store.records import CallInfo, SessionRow, StoredMessage, TurnInfo, UsageInfo
-from power_loop.values import CallKey, Effect, SessionId, from_micros
+from power_loop.values import CallKey, Effect, SessionId, from_micros, to_micros
 
 E = TypeVar("E")
 
@@ -139,6 +139,7 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
         decision=decision,
         attempt=row["attempt"],
         epoch=row["epoch"],
+        idempotency_key=idempotency_key(session.id, to_micros(session.created_at), key),
         requested_at=when.at(row["requested_at"]),
         started_at=when.maybe(row["started_at"]),
         settled_at=when.maybe(row["settled_at"]),

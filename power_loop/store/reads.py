@@ -110,7 +110,7 @@ def messages(
 def pending(db: Port, drives: Drives, session_id: SessionId) -> list[OpenCall]:
     session = rows.session_row(db, session_id)
     driven = drives(session.key, session.owner)
-    return [call.shown_open(session, driven=driven) for call in rows.open_calls(db, session)]
+    return [call.shown_open(driven=driven) for call in rows.open_calls(db, session)]
 
 
 def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
@@ -187,7 +187,7 @@ def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.Sess
         status=None if turn is None else turn.status,
         stop_reason=None if turn is None else turn.stop_reason,
         error=None if turn is None else turn.error,
-        pending=tuple(call.shown_open(session, driven=driven) for call in open_calls),
+        pending=tuple(call.shown_open(driven=driven) for call in open_calls),
         owner=session.owner if driven else None,
         owner_since=session.owner_since if driven else None,
         turns=session.next_turn - 1,

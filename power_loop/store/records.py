@@ -10,9 +10,9 @@ from typing import Any
 import pydantic_core
 
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
-from power_loop.engine.calls import CallState, OpenCall, SettledBy, idempotency_key
+from power_loop.engine.calls import CallState, OpenCall, SettledBy
 from power_loop.engine.turns import SessionState, TurnState
-from power_loop.values import CallKey, Effect, SessionId, to_micros
+from power_loop.values import CallKey, Effect, SessionId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +104,14 @@ class CallInfo:
     decision: str | None
     attempt: int
     epoch: int
+    idempotency_key: str
+    """What its tool was given to hand on; the same for every attempt."""
     requested_at: datetime
     started_at: datetime | None
     settled_at: datetime | None
     result_seq: int | None
 
-    def shown_open(self, session: SessionRow, *, driven: bool) -> OpenCall:
+    def shown_open(self, *, driven: bool) -> OpenCall:
         """As an open call for people; `started` without a driver is in doubt."""
         in_doubt = self.state is CallState.STARTED and not driven
         return OpenCall(
@@ -122,7 +124,7 @@ class CallInfo:
             attempt=self.attempt,
             turn=self.turn,
             key=self.key,
-            idempotency_key=idempotency_key(session.id, to_micros(session.created_at), self.key),
+            idempotency_key=self.idempotency_key,
         )
 
 

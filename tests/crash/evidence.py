@@ -104,5 +104,7 @@ def rows_of(connection: sqlite3.Connection) -> Rows:
     }
 
 
-def key_of(call: Row, session: str) -> str:
-    return f"{session}/{call['seq']}.{call['ordinal']}"
+def key_of(call: Row, session: Row | None) -> str:
+    """The idempotency key of a call, put together here from what the file says."""
+    assert session is not None
+    return f"{session['id']}@{session['created_at']:x}/{call['seq']}.{call['ordinal']}"

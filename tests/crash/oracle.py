@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from llm_client.messages import parse
 from power_loop.transcript.rules import violations
 from tests.crash.evidence import Evidence, Row, key_of
-from tests.crash.scenario import AFTER, EFFECTS, NOTE, SESSION, STEPS, result_of
+from tests.crash.scenario import AFTER, EFFECTS, NOTE, STEPS, result_of
 
 INPUTS = {**STEPS, "after": AFTER}
 
@@ -60,9 +60,9 @@ def kept(before: Evidence, after: Evidence) -> Iterator[str]:
 def effects(before: Evidence, after: Evidence, *, runs: bool) -> Iterator[str]:
     """What became of the calls that a death left behind: `runs` says whether the recovery resumes or gives them up."""
     earlier, later = before.starts(), after.starts()
-    calls = {key_of(call, SESSION): call for call in after.table("calls")}
+    calls = {key_of(call, after.session): call for call in after.table("calls")}
     for call in before.table("calls"):
-        key = key_of(call, SESSION)
+        key = key_of(call, after.session)
         more = later[key] - earlier[key]
         now = calls[key]
         if call["result_seq"] is not None or not runs:
@@ -162,7 +162,7 @@ def _calls(found: Evidence) -> Iterator[str]:
     calls = found.table("calls")
     if asked != [(c["seq"], c["ordinal"], c["id"], c["name"], c["arguments"]) for c in calls]:
         yield "the ledger and the answers do not name the same calls"
-    by_key = {key_of(call, SESSION): call for call in calls}
+    by_key = {key_of(call, found.session): call for call in calls}
     starts = found.starts()
     ends = {line["key"] for line in found.ledger if line["event"] == "end"}
     for line in found.ledger:

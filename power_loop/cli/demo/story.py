@@ -173,9 +173,10 @@ class Story:
         return ["--db", str(self.db), "--ledger", str(self.ledger.path), "--url", self.url]
 
     def _seen(self, call: dict[str, Any], results: dict[str, str], doubts: set[str]) -> SeenCall:
-        key = f"{self.session}/{call['key']['seq']}.{call['key']['ordinal']}"
         state = "in_doubt" if call["state"] == "started" and call["id"] in doubts else call["state"]
-        return SeenCall(key, call["id"], call["name"], state, results.get(str(call["result_seq"]), ""))
+        return SeenCall(
+            call["idempotency_key"], call["id"], call["name"], state, results.get(str(call["result_seq"]), "")
+        )
 
 
 def _payments(entries: Sequence[Entry]) -> int:

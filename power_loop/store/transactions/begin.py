@@ -108,7 +108,7 @@ def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Kno
         return session
     calls = rows.open_calls(db, session)
     if calls and wanted.abort_reason is None:
-        raise SessionPendingError(session.id, [call.shown_open(session, driven=False) for call in calls])
+        raise SessionPendingError(session.id, [call.shown_open(driven=False) for call in calls])
     _interrupt_dead(db, at, session)
     aborted = [_abort_one(db, at, session, call, wanted.abort_reason or "") for call in calls]
     claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at)
