@@ -14,10 +14,10 @@ from llm_client.messages import AssistantMessage
 from llm_client.scripted import ScriptedLLM, says
 from llm_client.service import ChatRequest
 from power_loop import SessionState, StatefulAgentLoop, Status
-from power_loop.stateful_loop.conductor import RECOVERED_AT_ONCE
+from power_loop.stateful_loop.recovery import AT_ONCE
 
 ROOT = Path(__file__).parents[2]
-SESSIONS = RECOVERED_AT_ONCE + 8
+SESSIONS = AT_ONCE + 8
 
 DIES = """
 import asyncio, os, sys
@@ -62,7 +62,7 @@ async def test_many_are_resumed_but_not_all_at_once(cut_off: Path) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        if running == RECOVERED_AT_ONCE:
+        if running == AT_ONCE:
             full.set()
         await full.wait()
         running -= 1
@@ -73,7 +73,7 @@ async def test_many_are_resumed_but_not_all_at_once(cut_off: Path) -> None:
         taken = await loop.recover("resume")
         assert len({entry.session_id for entry in taken}) == len(taken) == SESSIONS
         assert {entry.result.status for entry in taken if entry.result} == {Status.COMPLETED}
-        assert most == RECOVERED_AT_ONCE
+        assert most == AT_ONCE
         assert await loop.recover("resume") == []
 
 
