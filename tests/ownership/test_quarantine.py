@@ -1,7 +1,8 @@
-"""Recovery never loops: attempts are counted before they are made, and after so many without progress a person decides."""
+"""Recovery never loops: it is counted before it is made, and after so many without progress a person decides."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -22,13 +23,22 @@ import asyncio, os, sys
 from llm_client.scripted import ScriptedLLM, calls, says
 from power_loop import AgentLoopConfig, StatefulAgentLoop, tool
 
-# Arguments: folder, effect of the tool, what to do; the tool named `poison` and the input "poison" kill the process.
+# Arguments: folder, effect of the tool, what to do. The tool named `poison` kills the process, and so does the model
+# over the input "poison"; any other is not answered before that.
 folder, effect, way, *sessions = sys.argv[1:]
+asked = 0
 
-def model(request):
+async def model(request):
+    global asked
+    asked += 1
+    if '"bystander"' in request.messages[-1]:
+        await (asyncio.sleep(0) if way == "recover" else asyncio.Event().wait())
+        return says("fine")
     if '"poison"' in request.messages[-1]:
+        while asked < len(sessions):
+            await asyncio.sleep(0)
         os._exit(9)
-    return says("done") if '"tool"' in request.messages[-1] else calls(("poison", {}))
+    return calls(("poison", {}))
 
 @tool(effect=effect)
 async def poison() -> str:
@@ -36,18 +46,16 @@ async def poison() -> str:
     os._exit(9)
 
 async def main():
-    async with StatefulAgentLoop(
-        llm=ScriptedLLM([model] * 50), db_path=f"{folder}/agent.db", tools=[poison], config=AgentLoopConfig(max_recoveries=2)
-    ) as loop:
+    llm, config = ScriptedLLM([model] * 50), AgentLoopConfig(max_recoveries=2)
+    async with StatefulAgentLoop(llm=llm, db_path=f"{folder}/agent.db", tools=[poison], config=config) as loop:
         if way in ("go", "poison"):
             for session in sessions:
                 await loop.create_session(session)
-            await asyncio.gather(*(loop.send(way, session, request_id="r") for session in sessions))
-        elif way == "recover":
+            texts = [way, *["bystander"] * len(sessions)]
+            await asyncio.gather(*(loop.send(text, session, request_id="r") for text, session in zip(texts, sessions)))
+        else:
             for entry in await loop.recover("resume"):
                 print(entry.session_id, entry.action, entry.error and entry.error.code)
-        else:
-            await getattr(loop, way)(sessions[0], *(["go"] if way == "retry" else []))
 
 asyncio.run(main())
 """
@@ -172,20 +180,16 @@ async def test_a_failing_model_is_no_recovery_that_died(tmp_path: Path) -> None:
 
 
 def test_a_poisoned_session_drags_no_other_into_quarantine(tmp_path: Path) -> None:
-    """Ten are cut off together; only one of them kills. It alone is quarantined, and the others are recovered."""
+    """All are cut off together, and taken up together. One kills again; alone, it can only count against itself."""
     others = [f"s{number}" for number in range(9)]
     assert run(tmp_path, "once", "poison", "poisoned", *others)[0] == 9
-    with closing(sqlite3.connect(tmp_path / "agent.db")) as db, db:
-        # Those others were cut off before their input was taken for poison.
-        rows = db.execute("SELECT m.rowid FROM messages m JOIN sessions s ON s.key = m.session WHERE s.id <> 'poisoned'")
-        assert len(rows.fetchall()) == 9
-    said: list[str] = []
-    for _ in range(8):
-        code, lines = run(tmp_path, "once", "recover_others")
-        said += lines
-        if code == 0:
-            break
+    assert run(tmp_path, "once", "recover all at once", "poisoned", *others)[0] == 9
+    with closing(sqlite3.connect(tmp_path / "agent.db")) as db:
+        assert db.execute("SELECT count(*) FROM sessions WHERE recoveries = 1").fetchall() == [(10,)]
+    assert run(tmp_path, "once", "recover")[0] == 9
+    code, said = run(tmp_path, "once", "recover")
     assert code == 0
+    assert sorted(said) == ["poisoned quarantine session.quarantined", *(f"{one} resume None" for one in others)]
 
 
 def test_bad_policies_are_refused(tmp_path: Path) -> None:
@@ -193,8 +197,6 @@ def test_bad_policies_are_refused(tmp_path: Path) -> None:
         async with open_loop(tmp_path, ["x"]) as loop:
             with pytest.raises(InputInvalidError):
                 await loop.recover(policy, **more)
-
-    import asyncio
 
     for policy in ("run", None, {"*": "run"}, {1: "resume"}, ["resume"]):
         asyncio.run(refused(policy))
