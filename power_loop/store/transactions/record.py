@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState
-from power_loop.engine.turns import TurnState
+from power_loop.engine.calls import CallState, check_move
+from power_loop.engine.turns import TurnState, after
 from power_loop.errors import EpochLostError, SessionNotFoundError, StateError
 from power_loop.store import seals
 from power_loop.store.port import Port
@@ -43,8 +43,13 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         if current["epoch"] == claim.epoch:
             raise StateError(f"turn {claim.turn} of session {claim.session} has ended; it takes no more facts")
         raise EpochLostError(claim.session, claim.epoch, current["epoch"])
+    if any(isinstance(fact, ENDS) for fact in facts[:-1]):
+        raise StateError(f"turn {claim.turn} of session {claim.session} would go on after its end")
     for fact in facts:
-        RECORD[type(fact)](db, at, claim, fact)
+        recorder = RECORD.get(type(fact))
+        if recorder is None:
+            raise StateError(f"{type(fact).__name__} is not for the driver of a turn to record")
+        recorder(db, at, claim, fact)
 
 
 def record_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerReceived) -> None:
@@ -90,6 +95,7 @@ def request_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsRequested) ->
 
 
 def drop_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerDropped) -> None:
+    after(_turn_state(db, claim), fact)
     rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
 
 
@@ -101,8 +107,9 @@ def start_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsStarted) -> Non
 
 
 def settle_call(db: Port, at: Micros, claim: Claim, fact: f.CallSettled) -> None:
-    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     before = _state_of(db, claim, fact.key)
+    check_move(before, fact.state)
+    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     rows.settle(db, at, claim.key, fact.key, (before, fact.state), fact.settled_by, fact.message.seq)
 
 
@@ -114,6 +121,7 @@ def close_round(db: Port, at: Micros, claim: Claim, fact: f.RoundClosed) -> None
 
 def record_compaction(db: Port, at: Micros, claim: Claim, fact: f.HistoryCompacted) -> None:
     """Mark exactly the folded rows and put the note in their place."""
+    after(_turn_state(db, claim), fact)
     numbered = db.one("next_compaction", session=claim.key)
     assert numbered is not None
     number: int = numbered["number"]
