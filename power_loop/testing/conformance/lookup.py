@@ -30,10 +30,12 @@ class LookupRules(StoreRules):
             assert sorted(whole) == [f"s{number:02}" for number in range(23)]
             paged: list[str] = []
             before = None
-            while page := await store.list_sessions(Listing(limit=5, before=before)):
+            for _ in range(5):
+                page = await store.list_sessions(Listing(limit=5, before=before))
                 paged += [info.session_id for info in page]
                 before = (page[-1].updated_at, SessionId(page[-1].session_id))
             assert paged == whole
+            assert await store.list_sessions(Listing(limit=5, before=before)) == []
 
     async def test_archived_sessions_are_listed_where_asked_for(self, open_store: OpenStore) -> None:
         async with opened(open_store) as store:
