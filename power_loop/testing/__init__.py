@@ -4,6 +4,7 @@
 `process` the same in a process, `server` its command line. Nothing in the product imports this package.
 """
 
+from power_loop.testing.assertions import assert_ledger, assert_transcript, ledger_text, transcript_text
 from power_loop.testing.clock import CountingIds, ManualClock, world
 from power_loop.testing.process import ServerProcess
 from power_loop.testing.script import Asked, Call, Fault, Reply, ScriptError
@@ -19,5 +20,9 @@ __all__ = [
     "ScriptError",
     "ScriptedServer",
     "ServerProcess",
+    "assert_ledger",
+    "assert_transcript",
+    "ledger_text",
+    "transcript_text",
     "world",
 ]
