@@ -23,16 +23,18 @@ from power_loop.errors import (
     SessionExistsError,
     SessionNotFoundError,
     SessionPendingError,
+    SessionQuarantinedError,
     StoreBusyError,
     StoreDamagedError,
     StoreError,
     StoreSchemaError,
+    ToolChangedError,
     ToolDefinitionError,
 )
 from power_loop.sink import JsonlSink, MessageSink, NullSink, StoreSink, TeeSink
 from power_loop.stateful_loop import Recovered, StatefulAgentLoop, StatefulResult
 from power_loop.store import SessionStore, open_store
-from power_loop.store.records import SessionInfo, StoredMessage
+from power_loop.store.records import QueuedInput, SessionInfo, StoredMessage
 from power_loop.tools import Done, NotDone, Tool, ToolContext, ToolRegistry, Unknown, tool
 from power_loop.values import Effect, InDoubt, Status, World
 
@@ -61,6 +63,7 @@ __all__ = [
     "OpenCall",
     "OutputInvalidError",
     "PowerLoopError",
+    "QueuedInput",
     "Recovered",
     "ScriptedLLM",
     "SessionBusyError",
@@ -68,6 +71,7 @@ __all__ = [
     "SessionInfo",
     "SessionNotFoundError",
     "SessionPendingError",
+    "SessionQuarantinedError",
     "SessionState",
     "SessionStore",
     "StatefulAgentLoop",
@@ -81,6 +85,7 @@ __all__ = [
     "StoredMessage",
     "TeeSink",
     "Tool",
+    "ToolChangedError",
     "ToolContext",
     "ToolDefinitionError",
     "ToolRegistry",

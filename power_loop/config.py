@@ -38,6 +38,12 @@ class AgentLoopConfig(BaseModel):
     """Seconds a summary may take before the turn goes on without."""
     in_doubt: InDoubt = InDoubt.REPORT
     """What becomes of a `once` call whose outcome is unknown: `report`, `retry` or `ask`."""
+    tool_drift: Literal["report", "refuse", "accept"] = "report"
+    """What becomes of an open call whose tool takes other arguments by now: `report` tells the model so in its result;
+    `refuse` raises `ToolChangedError` before anything is written, also where the tool is gone; `accept` runs it if its
+    arguments still pass."""
+    max_recoveries: int = Field(default=3, ge=1)
+    """How often a session may be taken up again without progress before it is quarantined."""
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
     """`NORMAL` gives up the promise about power cuts."""
     busy_timeout: float = Field(default=10.0, ge=0)

@@ -53,6 +53,7 @@ __all__ = [
     "SessionExistsError",
     "SessionNotFoundError",
     "SessionPendingError",
+    "SessionQuarantinedError",
     "StateError",
     "StoreBusyError",
     "StoreDamagedError",
@@ -62,6 +63,7 @@ __all__ = [
     "StoreReadOnlyError",
     "StoreSchemaError",
     "StreamCutError",
+    "ToolChangedError",
     "ToolDefinitionError",
 ]
 
@@ -201,7 +203,7 @@ class SessionPendingError(SessionError):
 
     def __init__(self, session_id: str, calls: Sequence[PendingCall]) -> None:
         self.calls = tuple(calls)
-        self.ways_out = (
+        self.ways_out: tuple[str, ...] = (
             f"resume({session_id!r}) to go on",
             f"abort_pending({session_id!r}) to give the calls up",
             'send(..., on_pending="resume") or send(..., on_pending="abort") to do so at once',
@@ -210,6 +212,26 @@ class SessionPendingError(SessionError):
         super().__init__(
             session_id,
             f"session {session_id!r} has {len(self.calls)} open call(s): {listed}; " + ", or ".join(self.ways_out),
+        )
+
+
+class SessionQuarantinedError(SessionPendingError):
+    """Every recovery of the session died; it is not taken up again until a person frees it."""
+
+    code = "session.quarantined"
+
+    def __init__(self, session_id: str, calls: Sequence[PendingCall], recoveries: int) -> None:
+        self.calls, self.recoveries = tuple(calls), recoveries
+        self.ways_out = (
+            f"find out what kills its process, then free_session({session_id!r}) and resume it",
+            f"abort_pending({session_id!r}) to give it up",
+        )
+        listed = ", ".join(f"{call.name} {call.id} ({call.state})" for call in self.calls) or "none"
+        SessionError.__init__(
+            self,
+            session_id,
+            f"session {session_id!r} is quarantined: {recoveries} recoveries made no progress; open calls: {listed}; "
+            + ", or ".join(self.ways_out),
         )
 
 
@@ -259,6 +281,20 @@ class CallSettledError(SessionError):
     def __init__(self, session_id: str, call_id: str, state: str, way_out: str) -> None:
         self.call_id, self.state = call_id, state
         super().__init__(session_id, f"call {call_id!r} of session {session_id!r} is {state}; {way_out}")
+
+
+class ToolChangedError(SessionError):
+    """Open calls are of tools that are gone or take other arguments by now, and the policy is to refuse."""
+
+    code = "tool.changed"
+
+    def __init__(self, session_id: str, calls: Sequence[PendingCall], problems: Sequence[str]) -> None:
+        self.calls, self.problems = tuple(calls), tuple(problems)
+        super().__init__(
+            session_id,
+            f"session {session_id!r} cannot go on with these tools: {'; '.join(problems)}; register them as they were, "
+            f"set tool_drift to report or accept, or abort_pending({session_id!r})",
+        )
 
 
 class StoreError(PowerLoopError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Callable
@@ -28,6 +29,15 @@ class Effect(StrEnum):
     READ = "read"
     IDEMPOTENT = "idempotent"
     ONCE = "once"
+
+
+class InputMode(StrEnum):
+    """How an input in the inbox is taken in."""
+
+    STEER = "steer"
+    """By the turn that runs, at its next round boundary."""
+    WAIT = "wait"
+    """As a turn of its own."""
 
 
 class Status(StrEnum):
@@ -88,6 +98,8 @@ class World:
     now: Callable[[], datetime] = _now
     new_id: Callable[[], str] = _new_id
     monotonic: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random.random
+    """From 0 up to 1."""
     reached: Callable[[str], None] = _nothing
 
     def micros(self) -> Micros:

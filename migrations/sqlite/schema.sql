@@ -4,7 +4,7 @@
 -- tests/store/test_schema.py holds it equal to what the migrations give.
 
 PRAGMA application_id = 1347178320;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE schema_migrations (
     version    INTEGER PRIMARY KEY,
@@ -33,7 +33,7 @@ CREATE TABLE sessions (
     stop_crc          INTEGER,
     archived_at       INTEGER,
     closed_at         INTEGER,
-    crc               INTEGER NOT NULL,
+    crc               INTEGER NOT NULL, recoveries INTEGER NOT NULL DEFAULT 0 CHECK (recoveries >= 0), quarantined_at INTEGER,
     CHECK ((owner IS NULL) = (owner_since IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_reason IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_crc IS NULL))
@@ -167,6 +167,27 @@ CREATE TABLE compactions (
     FOREIGN KEY (session, note_seq) REFERENCES messages (session, seq)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE inputs (
+    session    INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE,
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    mode       TEXT    NOT NULL CHECK (mode IN ('steer', 'wait')),
+    request_id TEXT,
+    metadata   TEXT    CHECK (metadata IS NULL OR json_valid(metadata)),
+    body       TEXT    CHECK (body IS NULL OR json_valid(body)),
+    sender     TEXT    NOT NULL,
+    arrived_at INTEGER NOT NULL,
+    turn       INTEGER,
+    seq        INTEGER,
+    taken_at   INTEGER,
+    crc        INTEGER NOT NULL,
+    FOREIGN KEY (session, turn) REFERENCES turns (session, number),
+    FOREIGN KEY (session, seq) REFERENCES messages (session, seq),
+    -- What waits has its text and no message, what was taken in has its message.
+    CHECK ((turn IS NULL) = (body IS NOT NULL)),
+    CHECK ((turn IS NULL) = (seq IS NULL)),
+    CHECK ((turn IS NULL) = (taken_at IS NULL))
+) STRICT;
+
 CREATE INDEX sessions_by_update ON sessions (updated_at);
 
 CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent IS NOT NULL;
@@ -185,22 +206,11 @@ CREATE INDEX open_calls ON calls (session, seq, ordinal) WHERE result_seq IS NUL
 
 CREATE UNIQUE INDEX one_result_a_call ON calls (session, result_seq) WHERE result_seq IS NOT NULL;
 
-CREATE VIEW v_sessions AS
-SELECT s.id                                                                       AS session_id,
-       t.state                                                                    AS turn_state,
-       t.status                                                                   AS last_status,
-       s.owner                                                                    AS owner,
-       (SELECT count(*) FROM calls c WHERE c.session = s.key AND c.result_seq IS NULL) AS open_calls,
-       s.next_seq - 1                                                             AS messages,
-       s.active                                                                   AS active_messages,
-       s.next_turn - 1                                                            AS turns,
-       strftime('%Y-%m-%dT%H:%M:%SZ', s.created_at / 1000000, 'unixepoch')        AS created_at,
-       strftime('%Y-%m-%dT%H:%M:%SZ', s.updated_at / 1000000, 'unixepoch')        AS updated_at,
-       s.archived_at IS NOT NULL                                                  AS archived,
-       s.closed_at IS NOT NULL                                                    AS closed,
-       s.metadata                                                                 AS metadata
-  FROM sessions s
-  LEFT JOIN turns t ON t.session = s.key AND t.number = s.next_turn - 1;
+CREATE INDEX inputs_waiting ON inputs (session, number) WHERE turn IS NULL;
+
+CREATE UNIQUE INDEX one_waiting_input_a_request ON inputs (session, request_id) WHERE request_id IS NOT NULL;
+
+CREATE UNIQUE INDEX one_input_a_message ON inputs (session, seq) WHERE seq IS NOT NULL;
 
 CREATE VIEW v_pending_calls AS
 SELECT s.id                                                                AS session_id,
@@ -252,6 +262,41 @@ SELECT s.id                                                        AS session_id
   FROM usage u
   JOIN sessions s ON s.key = u.session;
 
+CREATE VIEW v_inputs AS
+SELECT s.id                                                                AS session_id,
+       i.number                                                            AS number,
+       i.mode                                                              AS mode,
+       i.request_id                                                        AS request_id,
+       iif(i.turn IS NULL, 'waiting', 'taken')                             AS state,
+       i.turn                                                              AS turn,
+       i.seq                                                               AS seq,
+       i.body                                                              AS body,
+       i.sender                                                            AS sender,
+       strftime('%Y-%m-%dT%H:%M:%SZ', i.arrived_at / 1000000, 'unixepoch') AS arrived_at,
+       strftime('%Y-%m-%dT%H:%M:%SZ', i.taken_at / 1000000, 'unixepoch')   AS taken_at
+  FROM inputs i
+  JOIN sessions s ON s.key = i.session;
+
+CREATE VIEW v_sessions AS
+SELECT s.id                                                                       AS session_id,
+       t.state                                                                    AS turn_state,
+       t.status                                                                   AS last_status,
+       s.owner                                                                    AS owner,
+       (SELECT count(*) FROM calls c WHERE c.session = s.key AND c.result_seq IS NULL) AS open_calls,
+       s.next_seq - 1                                                             AS messages,
+       s.active                                                                   AS active_messages,
+       s.next_turn - 1                                                            AS turns,
+       strftime('%Y-%m-%dT%H:%M:%SZ', s.created_at / 1000000, 'unixepoch')        AS created_at,
+       strftime('%Y-%m-%dT%H:%M:%SZ', s.updated_at / 1000000, 'unixepoch')        AS updated_at,
+       s.archived_at IS NOT NULL                                                  AS archived,
+       s.closed_at IS NOT NULL                                                    AS closed,
+       s.metadata                                                                 AS metadata,
+       (SELECT count(*) FROM inputs i WHERE i.session = s.key AND i.turn IS NULL) AS waiting_inputs,
+       s.recoveries                                                               AS recoveries,
+       s.quarantined_at IS NOT NULL                                               AS quarantined
+  FROM sessions s
+  LEFT JOIN turns t ON t.session = s.key AND t.number = s.next_turn - 1;
+
 CREATE VIEW v_timeline AS
 SELECT s.id AS session_id, e.at AS at_micros,
        strftime('%Y-%m-%dT%H:%M:%fZ', e.at / 1000000.0, 'unixepoch') AS at,
@@ -269,6 +314,11 @@ SELECT s.id AS session_id, e.at AS at_micros,
         UNION ALL
         SELECT session, settled_at, turn, 'call ' || state, name || ' ' || id FROM calls WHERE settled_at IS NOT NULL
         UNION ALL
-        SELECT session, at, turn, 'history compacted', strategy || ', ' || folded || ' messages' FROM compactions) e
+        SELECT session, at, turn, 'history compacted', strategy || ', ' || folded || ' messages' FROM compactions
+        UNION ALL
+        SELECT session, arrived_at, turn, 'input arrived', mode || iif(turn IS NULL, ', waiting', '') FROM inputs
+        UNION ALL
+        SELECT key, quarantined_at, NULL, 'quarantined', recoveries || ' recoveries without progress' FROM sessions
+         WHERE quarantined_at IS NOT NULL) e
   JOIN sessions s ON s.key = e.session
  ORDER BY s.key, e.at;

@@ -31,6 +31,11 @@ class CloseRound:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeInputs:
+    """Input came while the turn ran, and here is a round boundary."""
+
+
+@dataclass(frozen=True, slots=True)
 class Compact:
     """The context is nearly full; fold before the next request."""
 
@@ -47,7 +52,7 @@ class Rest:
     """The turn has ended."""
 
 
-Step: TypeAlias = AskModel | RunCalls | CloseRound | Compact | Park | Rest
+Step: TypeAlias = AskModel | RunCalls | CloseRound | TakeInputs | Compact | Park | Rest
 
 
 def decide(now: Snapshot, limits: Limits) -> Step:
@@ -55,6 +60,8 @@ def decide(now: Snapshot, limits: Limits) -> Step:
     if now.state is TurnState.ACTING:
         return _act(now, limits)
     if now.state is TurnState.ASKING:
+        if now.inputs_wait:
+            return TakeInputs()
         if now.may_fold and now.context_tokens >= limits.fold_at:
             return Compact()
         return AskModel(wrap_up=now.rounds >= limits.max_rounds)

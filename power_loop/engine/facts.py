@@ -73,6 +73,13 @@ class TurnBegan(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputSteered(Fact):
+    """Input that came while the turn ran is part of it from here on; the store committed it when it was taken in."""
+
+    messages: tuple[NewMessage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerReceived(Fact):
     """The model's last word in this turn."""
 

@@ -6,14 +6,18 @@ started, once                -> Reconcile  if its tool can say what happened
                              -> Run        if the policy or a person says retry
                              -> Ask        if the policy says a person decides
                              -> Report     else: the model is told that the outcome is unknown
-started, tool gone           -> Report     nobody here can repeat or reconcile it
+started, tool gone or changed -> Report    nobody here can repeat or reconcile it
+
+And what counts as getting anywhere: recoveries that get nowhere are limited.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Final
 
-from power_loop.engine.calls import CallState
+from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState, SettledBy
 from power_loop.engine.snapshot import CallView
 from power_loop.values import Effect, InDoubt
 
@@ -32,8 +36,8 @@ def recover(call: CallView, policy: InDoubt) -> Verdict:
     if not call.in_doubt:
         return Verdict.RUN
     if call.decision is not None:
-        return Verdict.RUN if call.decision == "retry" and call.known else Verdict.REPORT
-    if not call.known:
+        return Verdict.RUN if call.decision == "retry" and call.known and not call.changed else Verdict.REPORT
+    if not call.known or call.changed:
         return Verdict.ASK if policy is InDoubt.ASK else Verdict.REPORT
     if call.effect is not Effect.ONCE:
         return Verdict.RUN
@@ -45,3 +49,17 @@ def recover(call: CallView, policy: InDoubt) -> Verdict:
 def in_doubt(policy: InDoubt) -> Verdict:
     """What the policy alone says of a call that nobody can tell about."""
     return {InDoubt.REPORT: Verdict.REPORT, InDoubt.RETRY: Verdict.RUN, InDoubt.ASK: Verdict.ASK}[policy]
+
+
+_ENDS: Final = (f.AnswerReceived, f.TurnParked, f.TurnFailed, f.TurnCancelled)
+
+
+def is_progress(fact: f.Fact) -> bool:
+    """Whether a recovery got anywhere: its turn came to an end, or a call gave a result.
+
+    That a call was started, reported as unknown or asked for again is none: that is what a recovery that dies each time
+    does each time.
+    """
+    if isinstance(fact, f.CallSettled):
+        return fact.settled_by in (SettledBy.RUN, SettledBy.RECONCILE)
+    return isinstance(fact, _ENDS)

@@ -20,7 +20,7 @@ class CallView:
     name: str
     arguments: str
     effect: Effect
-    """As recorded when the model asked for it."""
+    """As recorded when the model asked for it, or its tool's by now, whichever is the more careful."""
     state: CallState = CallState.REQUESTED
     attempt: int = 0
     in_doubt: bool = False
@@ -29,6 +29,8 @@ class CallView:
     """`retry` or `report`: what a person or this resume's caller chose for a call in doubt."""
     known: bool = True
     """A tool of this name is registered in this process."""
+    changed: bool = False
+    """That tool takes other arguments than the one the model called."""
     parallel: bool = False
     reconciles: bool = False
 
@@ -43,6 +45,8 @@ class Snapshot:
     calls: tuple[CallView, ...] = ()
     """The open calls of the current round, in the order asked for."""
     context_tokens: int = 0
+    inputs_wait: bool = False
+    """Somebody steered this turn: input waits to be taken in."""
     may_fold: bool = True
     """False after a compaction until the provider has reported usage again."""
 

@@ -43,6 +43,8 @@ class SessionState(StrEnum):
     WAITING_FOR_INPUT = "waiting_for_input"
     STOPPED = "stopped"
     FAILED = "failed"
+    QUARANTINED = "quarantined"
+    """Its recoveries died too often without progress; a person frees it."""
 
 
 LIVE: Final = frozenset({TurnState.ASKING, TurnState.ACTING})
@@ -52,6 +54,7 @@ NEXT: Final[Mapping[tuple[TurnState, type[f.Fact]], TurnState]] = {
     (TurnState.ASKING, f.CallsRequested): TurnState.ACTING,
     (TurnState.ASKING, f.AnswerDropped): TurnState.ASKING,
     (TurnState.ASKING, f.HistoryCompacted): TurnState.ASKING,
+    (TurnState.ASKING, f.InputSteered): TurnState.ASKING,
     (TurnState.ACTING, f.CallsStarted): TurnState.ACTING,
     (TurnState.ACTING, f.CallSettled): TurnState.ACTING,
     (TurnState.ACTING, f.RoundClosed): TurnState.ASKING,
@@ -84,8 +87,12 @@ def after(state: TurnState, fact: f.Fact) -> TurnState:
         raise StateError(f"a turn that is {state} has no move for {type(fact).__name__}") from None
 
 
-def session_state(state: TurnState | None, status: str | None, *, driven: bool, open_calls: bool) -> SessionState:
+def session_state(
+    state: TurnState | None, status: str | None, *, driven: bool, open_calls: bool, quarantined: bool = False
+) -> SessionState:
     """What a session is, from its last turn, whether somebody alive drives it, and whether calls are open."""
+    if quarantined:
+        return SessionState.QUARANTINED
     if state is None or state is TurnState.DONE:
         return SessionState.IDLE
     if state.live and driven:

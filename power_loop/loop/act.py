@@ -144,6 +144,14 @@ async def _gated(turn: Turn, call: CallView) -> _Ready | None:
         offered = ", ".join(turn.gear.tools.names) or "none"
         await _refuse(turn, call, f"Error: there is no tool named {call.name}. There are: {offered}.")
         return None
+    if call.changed:
+        await _refuse(
+            turn,
+            call,
+            f"Error: {tool.name} takes other arguments by now than when this call was made, so it was not run. "
+            "Call it again as it is described now.",
+        )
+        return None
     try:
         return _Ready(call, tool, tool.arguments(call.arguments))
     except ArgumentsInvalid as error:

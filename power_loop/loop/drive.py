@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from llm_client.errors import ModelError
 from power_loop.engine import facts as f
-from power_loop.engine.decide import AskModel, CloseRound, Compact, Park, Rest, RunCalls, decide
+from power_loop.engine.decide import AskModel, CloseRound, Compact, Park, Rest, RunCalls, TakeInputs, decide
 from power_loop.loop.act import act
 from power_loop.loop.ask import ask
 from power_loop.loop.fold import fold
+from power_loop.loop.steer import take_in
 from power_loop.loop.stop import Stopped
 from power_loop.loop.turn import Ending, Turn
 from power_loop.values import Status, cleaned
@@ -36,6 +37,8 @@ async def drive(turn: Turn) -> Ending:
                     await act(turn, batch)
                 case CloseRound():
                     await turn.record(f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds))
+                case TakeInputs():
+                    await take_in(turn)
                 case Compact():
                     await fold(turn)
                 case Park(calls):

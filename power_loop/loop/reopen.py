@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from llm_client.messages import replayed
@@ -11,12 +11,12 @@ from power_loop.engine.calls import CallState
 from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.events.live import Event
+from power_loop.loop.drift import careful, changed
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.turn import Gear, Turn
 from power_loop.sink import MessageSink
 from power_loop.store.contract import Begun, Claim, History
 from power_loop.store.records import CallInfo, StoredMessage
-from power_loop.tools import ToolRegistry
 from power_loop.transcript.measure import tokens
 from power_loop.transcript.view import Entry, View
 
@@ -61,6 +61,7 @@ def reopen(
     sink: MessageSink,
     stop: StopSignal,
     listener: Callable[[Event], None] | None,
+    take_inputs: Callable[[], Awaitable[tuple[f.NewMessage, ...]]],
 ) -> Turn:
     """The turn that `begun` claimed, ready to be driven."""
     for message in begun.added:
@@ -70,9 +71,10 @@ def reopen(
         state=begun.state,
         rounds=begun.rounds,
         tool_calls=begun.tool_calls,
-        calls=tuple(_view(call, gear.tools) for call in begun.calls),
+        calls=tuple(_view(call, gear) for call in begun.calls),
         context_tokens=warm.context_tokens + sum(tokens(message.body) for message in begun.added),
         may_fold=warm.may_fold,
+        inputs_wait=begun.inputs_wait,
     )
     return Turn(
         session=begun.claim.session,
@@ -87,6 +89,7 @@ def reopen(
         request_seq=warm.view.last_input(),
         model=begun.model,
         listener=listener,
+        take_inputs=take_inputs,
     )
 
 
@@ -109,19 +112,20 @@ def kept(turn: Turn, claim: Claim) -> Warm:
     )
 
 
-def _view(call: CallInfo, tools: ToolRegistry) -> CallView:
-    tool = tools.get(call.name)
+def _view(call: CallInfo, gear: Gear) -> CallView:
+    tool = gear.tools.get(call.name)
     return CallView(
         key=call.key,
         id=call.id,
         name=call.name,
         arguments=call.arguments,
-        effect=call.effect,
+        effect=careful(call, tool),
         state=call.state,
         attempt=call.attempt,
         in_doubt=call.state is CallState.STARTED,
         decision=call.decision,
         known=tool is not None,
+        changed=gear.config.tool_drift != "accept" and changed(call, tool),
         parallel=tool is not None and tool.parallel,
         reconciles=tool is not None and tool.reconcile is not None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -67,6 +67,7 @@ class Turn:
         request_seq: int,
         model: str | None,
         listener: Callable[[Event], None] | None,
+        take_inputs: Callable[[], Awaitable[tuple[f.NewMessage, ...]]],
     ) -> None:
         self.session = session
         self.born = born
@@ -80,6 +81,8 @@ class Turn:
         """The message this turn works on; never folded."""
         self.model = model
         self.listener = listener
+        self.take_inputs = take_inputs
+        """Commits the inputs that wait to steer this turn, as messages of it."""
         self.usage = Usage(prompt_tokens=0, completion_tokens=0)
         self.ending: Ending | None = None
         self.rounds = 0
@@ -142,6 +145,10 @@ class Turn:
             reconciles=tool is not None and tool.reconcile is not None,
         )
 
+    def input_waits(self) -> None:
+        """Somebody steers this turn: there is input to take in at the next round boundary."""
+        self.snapshot = replace(self.snapshot, inputs_wait=True)
+
     def cannot_reconcile(self, key: CallKey) -> None:
         """The tool's own word on a call in doubt was no help; the policy decides."""
         calls = tuple(replace(call, reconciles=False) if call.key == key else call for call in self.snapshot.calls)
@@ -188,6 +195,11 @@ class Turn:
             case f.CallSettled():
                 self._add(fact.message)
                 self._grow(fact.message)
+            case f.InputSteered():
+                for message in fact.messages:
+                    self._add(message)
+                    self._grow(message)
+                    self.next_seq = message.seq + 1
             case f.HistoryCompacted():
                 self.view.fold(fact.folded, _entry(fact.note, note=True))
                 self.next_seq = fact.note.seq + 1

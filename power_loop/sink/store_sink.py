@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from power_loop.engine.facts import Fact, TurnBegan
+from power_loop.engine.facts import Fact, InputSteered, TurnBegan
 from power_loop.store.contract import Claim, SessionStore
 
 
@@ -21,8 +21,8 @@ class StoreSink:
         self._claim = claim
 
     async def record(self, facts: Sequence[Fact]) -> None:
-        # That the turn began was committed with the claim.
-        news = [fact for fact in facts if not isinstance(fact, TurnBegan)]
+        # These the store committed itself: a claim began the turn, and the inbox gave up its inputs.
+        news = [fact for fact in facts if not isinstance(fact, TurnBegan | InputSteered)]
         if news:
             await self._store.record(self._claim, news)
 

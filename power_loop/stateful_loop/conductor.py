@@ -1,43 +1,48 @@
-"""Whose turn it is: claims sessions in order, goes on where turns were cut off, takes up what died."""
+"""Whose turn it is: claims sessions in order, queues what has to wait, goes on where turns were cut off."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from power_loop.config import AgentLoopConfig
 from power_loop.engine.limits import Limits
 from power_loop.engine.turns import SessionState, TurnState
 from power_loop.errors import (
     LoopClosedError,
+    ModelError,
     PowerLoopError,
-    SessionArchivedError,
     SessionBusyError,
-    SessionClosedError,
     SessionPendingError,
+    SessionQuarantinedError,
 )
+from power_loop.loop.drift import refuse_drift
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop.gates import Gates
-from power_loop.stateful_loop.recovery import Recovered
 from power_loop.stateful_loop.results import StatefulResult
 from power_loop.stateful_loop.runner import Listener, Runner
 from power_loop.stateful_loop.watch import StopEvent
-from power_loop.store.contract import Begun, Input, Known, SessionStore
-from power_loop.values import InDoubt, SessionId, Status
+from power_loop.store.contract import Begun, Input, Known, Quarantined, SessionStore, Waiting
+from power_loop.values import InDoubt, InputMode, SessionId, Status
+
+LOG = logging.getLogger("power_loop.conductor")
 
 OnPending = Literal["raise", "resume", "abort"]
-IfBusy = Literal["wait", "raise"]
+IfBusy = Literal["wait", "raise", "steer"]
 
 BUSY_POLL: Final = 0.05
 """Seconds between looks at a session that another process drives."""
 
-RECOVERED_AT_ONCE: Final = 32
-"""Sessions that `recover` resumes at a time: a deploy that cut thousands off must not ask for all of them at once."""
-
 ABORTED: Final = "given up for a new message"
+
+IDLE: Final = "idle"
+"""The stop reason of a resume that found nothing to go on from."""
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,70 +68,157 @@ class Conductor:
         self._closing = False
 
     async def send(self, wanted: Input, on_pending: OnPending, manner: Manner) -> StatefulResult:
-        """A turn on a new input; or, if its request is stored already, its outcome or the rest of it."""
+        """A turn on a new input; or, if its request is stored already, its outcome or the rest of it.
+
+        An input that has to wait is in the inbox meanwhile. Whoever is not to wait any longer takes it out again.
+        """
+        session = wanted.session
         if on_pending == "abort":
             wanted = replace(wanted, abort_reason=ABORTED)
-        async with self._entered(wanted.session, manner):
-            begun = await self._claimed(wanted.session, lambda: self.store.begin_turn(wanted), manner, on_pending)
-            if isinstance(begun, StatefulResult):
+        place: int | None = None
+        if manner.if_busy != "raise":
+            wanted = replace(wanted, queue=InputMode(manner.if_busy))
+            if self._gates.occupied(session):
+                self._check_open()
+                place = self._placed(wanted, await self.store.queue_input(wanted))
+        try:
+            async with self._entered(session, manner):
+                while True:
+                    found: Begun | Known | Waiting | StatefulResult | None = None
+                    if place is None:
+                        found = await self._claimed(session, lambda: self.store.begin_turn(wanted), manner, on_pending)
+                        place = self._placed(wanted, found)
+                    if place is not None:
+                        found = await self._in_line(wanted, place, manner, on_pending)
+                    if found is not None and not isinstance(found, Waiting):
+                        return await self._outcome(wanted, found, on_pending, manner, waited=place is not None)
+                    place = None  # somebody withdrew it: begin again
+        except BaseException:
+            if place is not None:
+                await self._withdraw(session, place)
+            raise
+
+    def _placed(self, wanted: Input, found: object) -> int | None:
+        """The place in line of an input that waits; whoever it is to steer hears of it."""
+        if not isinstance(found, Waiting):
+            return None
+        if wanted.queue is InputMode.STEER:
+            self.runner.input_waits(wanted.session)
+        return found.number
+
+    async def _in_line(
+        self, wanted: Input, place: int, manner: Manner, on_pending: OnPending
+    ) -> Begun | Known | StatefulResult | None:
+        """Run what came before an input of ours, until it is its turn; or somebody's turn took it in."""
+        session, reason = wanted.session, wanted.abort_reason
+        while True:
+            begun = await self._claimed(
+                session, lambda: self.store.begin_next(session, place, abort_reason=reason), manner, on_pending
+            )
+            if not isinstance(begun, Begun) or begun.input == place:
                 return begun
-            if isinstance(begun, Known) and begun.turn is not None and begun.turn.state is not TurnState.DONE:
-                if on_pending == "abort":
-                    await self.store.abort_pending(wanted.session, ABORTED)
-                begun = await self._claimed(wanted.session, lambda: self.store.resume_turn(wanted.session, {}), manner)
-                assert not isinstance(begun, StatefulResult)
-                return await self._finish(begun, manner, idle="idle")
+            await self._run_for_others(begun)
+
+    async def _run_for_others(self, begun: Begun) -> StatefulResult | None:
+        """A turn on an input whose sender is not here. That it failed is recorded, and no reason to stop."""
+        try:
+            return await self._finish(begun, Manner())
+        except ModelError as error:
+            LOG.warning("input %s of session %s got no answer: %s", begun.input, begun.claim.session, error)
+            return None
+
+    async def _outcome(
+        self,
+        wanted: Input,
+        begun: Begun | Known | StatefulResult,
+        on_pending: OnPending,
+        manner: Manner,
+        *,
+        waited: bool,
+    ) -> StatefulResult:
+        if isinstance(begun, StatefulResult):
+            return begun
+        turn = begun.turn if isinstance(begun, Known) else None
+        if turn is None or turn.state is TurnState.DONE:
             return await self._finish(begun, manner)
+        if waited and turn.state in (TurnState.CANCELLED, TurnState.WAITING):
+            return await self._finish(begun, manner)  # it took our input in while we waited, and somebody stopped it
+        if on_pending == "abort":
+            await self.store.abort_pending(wanted.session, ABORTED)
+        return await self._resumed(wanted.session, {}, manner)
+
+    async def _withdraw(self, session: SessionId, place: int) -> None:
+        with suppress(PowerLoopError):  # what stands in its way is already on its way to the caller
+            await self.store.withdraw_input(session, place)
 
     async def resume(self, session: SessionId, decisions: Mapping[str, str], manner: Manner) -> StatefulResult:
+        """Go on with what was cut off, then with the inputs that the dead left waiting."""
         async with self._entered(session, manner):
-            begun = await self._claimed(
-                session, lambda: self.store.resume_turn(session, decisions, force=manner.force), manner
-            )
-            assert not isinstance(begun, StatefulResult)
-            return await self._finish(begun, manner, idle="idle")
+            result = await self._resumed(session, decisions, manner)
+            if result.status not in (Status.COMPLETED, Status.HIT_ROUND_LIMIT):
+                return result
+            more = await self.take_up_inputs(session)
+            return more if more is not None and result.stop_reason == IDLE else result
 
-    async def recover(self, policy: str) -> list[Recovered]:
-        room = asyncio.Semaphore(RECOVERED_AT_ONCE)
-        taken = await asyncio.gather(*(self._recover(session, policy, room) for session in await self.store.orphans()))
-        return [entry for entry in taken if entry is not None]
+    async def take_up_inputs(self, session: SessionId) -> StatefulResult | None:
+        """Run the inputs whose senders are dead, in order; how the last one ended. The session must be entered."""
+        last = None
+        while not self._closing:
+            begun = await self.store.begin_next(session, None)
+            if not isinstance(begun, Begun):
+                break
+            last = await self._run_for_others(begun)
+            if last is None or last.pending_tool_calls:
+                break
+        return last
 
-    async def _recover(self, session: SessionId, policy: str, room: asyncio.Semaphore) -> Recovered | None:
-        """What was done about one orphan; None if another process was faster."""
-        async with room:
-            try:
-                return await self._take_up(session, policy)
-            except (SessionArchivedError, SessionClosedError):
-                return await self._take_up(session, "report")  # it takes no turn; that it was cut off is written down
+    async def _resumed(self, session: SessionId, decisions: Mapping[str, str], manner: Manner) -> StatefulResult:
+        begun = await self._claimed(session, lambda: self._take_up(session, decisions, force=manner.force), manner)
+        assert not isinstance(begun, StatefulResult | Waiting | None)
+        return await self._finish(begun, manner, idle=IDLE)
 
-    async def _take_up(self, session: SessionId, policy: str) -> Recovered | None:
-        try:
-            if policy == "resume":
-                async with self._entered(session, Manner(if_busy="raise")):
-                    self._check_open()
-                    begun = await self.store.resume_turn(session, {}, only_orphan=True)
-                    if isinstance(begun, Known):
-                        return None
-                    result = await self._finish(begun, Manner())
-                return Recovered(session_id=session, action=policy, pending=result.pending_tool_calls, result=result)
-            reason = "its process died" if policy == "abort" else None
-            if await self.store.interrupt_session(session, abort_reason=reason) is None:
-                return None
-            return Recovered(session_id=session, action=policy, pending=tuple(await self.store.pending(session)))
-        except SessionBusyError:
-            return None
-        except (SessionArchivedError, SessionClosedError):
-            raise
-        except PowerLoopError as error:
-            return Recovered(session_id=session, action=policy, error=error)
+    async def take_up_orphan(self, session: SessionId) -> StatefulResult | None:
+        """Go on with a session whose owner, or the senders of whose inputs, died; None if somebody was faster."""
+        async with self._entered(session, Manner(if_busy="raise")):
+            self._check_open()
+            begun = await self._take_up(session, {}, only_orphan=True)
+            result = None
+            if isinstance(begun, Begun):
+                result = await self._finish(begun, Manner())
+                if result.status not in (Status.COMPLETED, Status.HIT_ROUND_LIMIT):
+                    return result
+            return await self.take_up_inputs(session) or result
+
+    async def _take_up(
+        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False, force: bool = False
+    ) -> Begun | Known:
+        """Claim a session to go on with it.
+
+        Raises:
+            SessionQuarantinedError: that has been tried too often without progress.
+            ToolChangedError: its tools are not what they were, and the policy is to refuse.
+        """
+        refuse = self._config.tool_drift == "refuse"
+        begun = await self.store.resume_turn(
+            session,
+            decisions,
+            only_orphan=only_orphan,
+            force=force,
+            max_recoveries=self._config.max_recoveries,
+            accept=(lambda calls: refuse_drift(session, calls, self.runner.tools)) if refuse else None,
+        )
+        if isinstance(begun, Quarantined):
+            shown = [call.shown_open(driven=False) for call in begun.calls]
+            raise SessionQuarantinedError(session, shown, begun.session.recoveries)
+        return begun
 
     async def _claimed(
         self,
         session: SessionId,
-        claim: Callable[[], Awaitable[Begun | Known]],
+        claim: Callable[[], Awaitable[C]],
         manner: Manner,
         on_pending: OnPending = "raise",
-    ) -> Begun | Known | StatefulResult:
+    ) -> C | StatefulResult:
         """Claim a session once nobody drives it and nothing is open; or, if resuming that was stopped, its result."""
         while True:
             self._check_open()
@@ -140,9 +232,7 @@ class Conductor:
                 if on_pending != "resume":
                     raise
                 on_pending = "raise"  # what is still open after one resume needs a person
-                begun = await self._claimed(session, lambda: self.store.resume_turn(session, {}), manner)
-                assert not isinstance(begun, StatefulResult)
-                result = await self._finish(begun, manner)
+                result = await self._resumed(session, {}, manner)
                 if result.status in (Status.STOPPED, Status.CANCELLED):
                     return result
 
@@ -161,7 +251,7 @@ class Conductor:
 
     @asynccontextmanager
     async def _entered(self, session: SessionId, manner: Manner) -> AsyncIterator[None]:
-        async with self._gates.entered(session, wait=manner.if_busy == "wait"):
+        async with self._gates.entered(session, wait=manner.if_busy != "raise"):
             yield
 
     async def drain(self, seconds: float) -> None:

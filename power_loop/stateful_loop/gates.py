@@ -42,6 +42,10 @@ class Gates:
             else:
                 self._locks[session] = (lock, users - 1)
 
+    def occupied(self, session: SessionId) -> bool:
+        """Whether somebody of this loop is in the session, or waits to be."""
+        return session in self._locks
+
     async def emptied(self) -> None:
         """Wait until nobody is in any session, or waits to be."""
         await self._empty.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from llm_client.service import ChecksMessages
 from power_loop.errors import LoopClosedError, SessionPendingError
@@ -12,7 +12,7 @@ from power_loop.events import Event, Feed
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import IfBusy, Manner, OnPending
-from power_loop.stateful_loop.recovery import Recovered
+from power_loop.stateful_loop.recovery import Policy, Recovered, Recovery, checked_policy
 from power_loop.stateful_loop.results import StatefulResult
 from power_loop.stateful_loop.runner import note_lost
 from power_loop.stateful_loop.sessions import Sessions
@@ -58,9 +58,13 @@ class StatefulAgentLoop(Sessions):
         from that, so that the same request finds it again. A `request_id` names the input: the same id again never
         stores it twice; it returns the stored outcome once that turn was answered, and otherwise goes on from where the
         session stands. If calls of an earlier turn are open, `on_pending` says whether to refuse, to resume them first,
-        or to abort them in the commit that stores the input. If another turn runs, `if_busy` says whether to wait for
-        it or to refuse. Cancelling this call stops the turn: it is recorded as cancelled before the cancellation goes
-        through.
+        or to abort them in the commit that stores the input. If another turn runs, `if_busy` says what becomes of the
+        input: `raise` refuses it; `wait` stores it in the session's inbox at once, and it becomes the next turn, in the
+        order of arrival; `steer` stores it too, and the running turn takes it in before its next request to the model
+        (this call then returns that turn's outcome), or, if the turn ends first, it becomes the next one. An input in
+        the inbox survives its sender: `resume` and `recover` take it up. A sender that is cancelled, or refused after
+        all, takes it out again. Cancelling this call stops the turn: it is recorded as cancelled before the
+        cancellation goes through.
 
         Raises:
             SessionNotFoundError, SessionArchivedError, SessionClosedError: it takes no input. Nothing was written.
@@ -170,20 +174,31 @@ class StatefulAgentLoop(Sessions):
         manner = Manner(if_busy=if_busy, in_doubt=in_doubt, stop_event=stop_event, force=force)
         return await conductor.resume(session, wanted, manner)
 
-    async def recover(self, policy: Literal["report", "resume", "abort"] = "report") -> list[Recovered]:
+    async def recover(self, policy: Policy = "report", *, jitter: float | None = None) -> list[Recovered]:
         """Take up every session whose owner died; each exactly once, whatever other processes do at the same time.
 
         `report` writes the interruption down; `abort` gives the open calls up; `resume` goes on with each, a bounded
-        number at a time. One session that fails does not keep the others from being recovered: its error is in its
-        entry.
+        number at a time, and with inputs that the dead left waiting. `policy` is one of these words, or a word a tool:
+        `{"*": "resume", "send_invoice": "report"}`; `"*"` (else `report`) is for all others and for sessions without
+        open calls, and where the tools of one session differ, `report` goes before `abort` before `resume`.
+
+        Beginnings are spread over `jitter` seconds by chance; None: 20 ms a session, at most 5 s. Every resumption is
+        counted before it is made; after `max_recoveries` without progress (a call that gave a result, a turn that came
+        to its end) the session is quarantined instead: `resume` refuses it with `SessionQuarantinedError` until
+        `free_session`, `abort_pending` or a new input. Sessions that a recovery died over before are resumed alone,
+        after the others, so that they drag none with them.
+
+        One session that fails does not keep the others from being recovered: its error is in its entry.
         """
-        inputs.one_of("policy", policy, ("report", "resume", "abort"))
-        conductor = await self._open(for_turns=policy == "resume")
-        return await conductor.recover(policy)
+        checked = checked_policy(policy)
+        spread = None if jitter is None else inputs.seconds("jitter", jitter)
+        words = {checked} if isinstance(checked, str) else set(checked.values())
+        conductor = await self._open(for_turns="resume" in words)
+        return await Recovery(conductor, self._world, checked, spread).run()
 
     async def _send(self, wanted: Input, on_pending: OnPending, manner: Manner) -> StatefulResult:
         inputs.one_of("on_pending", on_pending, ("raise", "resume", "abort"))
-        inputs.one_of("if_busy", manner.if_busy, ("wait", "raise"))
+        inputs.one_of("if_busy", manner.if_busy, ("wait", "raise", "steer"))
         inputs.stop_event(manner.stop_event)
         llm: object = self._llm
         if isinstance(llm, ChecksMessages):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from llm_client.service import Usage
@@ -22,6 +23,7 @@ from power_loop.sink import MessageSink, NullSink, StoreSink, TeeSink
 from power_loop.stateful_loop.results import StatefulResult, summed
 from power_loop.stateful_loop.watch import StopEvent, Watch
 from power_loop.store.contract import Begun, Known, SessionStore
+from power_loop.tools import ToolRegistry
 from power_loop.values import SessionId, Status, cleaned
 
 LOG = logging.getLogger("power_loop.runner")
@@ -39,9 +41,10 @@ class Runner:
         self._gear = gear
         self._listeners = TeeSink(NullSink(), *sinks)
         """One for all turns: a sink that failed once hears no more."""
-        self._watch = Watch(store)
+        self._watch = Watch(store, self.input_waits)
         self._warm: OrderedDict[SessionId, Warm] = OrderedDict()
         self._running: dict[asyncio.Task[StatefulResult], StopSignal] = {}
+        self._turns: dict[SessionId, Turn] = {}
         self._closing = False
 
     async def run(
@@ -95,6 +98,16 @@ class Runner:
             stop_reason=stop_reason or turn.stop_reason,
         )
 
+    @property
+    def tools(self) -> ToolRegistry:
+        return self._gear.tools
+
+    def input_waits(self, session: SessionId) -> None:
+        """Have the turn that runs here take input in at its next round boundary."""
+        turn = self._turns.get(session)
+        if turn is not None:
+            turn.input_waits()
+
     def forget(self, session: SessionId) -> None:
         self._warm.pop(session, None)
 
@@ -125,7 +138,9 @@ class Runner:
                 sink=sink,
                 stop=stop,
                 listener=listener,
+                take_inputs=partial(self._store.take_inputs, claim),
             )
+            self._turns[claim.session] = turn
             await turn.announce(began(begun))
             ending = await drive(turn)
         except (ModelError, EpochLostError):
@@ -134,6 +149,7 @@ class Runner:
             await self._record_failure(begun, sink, listener, error)
             raise
         finally:
+            self._turns.pop(claim.session, None)
             self._store.release(claim)
         # The end is on disk: whatever goes wrong from here on must not change it.
         self._keep(begun, turn)

@@ -21,7 +21,7 @@ from power_loop.stateful_loop.results import SessionUsage
 from power_loop.stateful_loop.runner import Runner
 from power_loop.store import SessionStore, open_store
 from power_loop.store.contract import Listing, NewSession
-from power_loop.store.records import CallInfo, SessionInfo, StoredMessage, TurnInfo
+from power_loop.store.records import CallInfo, QueuedInput, SessionInfo, StoredMessage, TurnInfo
 from power_loop.tools import Tool, ToolRegistry
 from power_loop.values import SessionId, World
 from power_loop.values import session_id as checked_id
@@ -133,6 +133,25 @@ class Sessions:
         said = inputs.resolution(result, error, retry=retry, report=report)
         store = (await self._open()).store
         await store.resolve_call(session, inputs.short_text("call_id", call_id), said)
+
+    async def free_session(self, session_id: str) -> bool:
+        """Let a quarantined session be taken up again, its recoveries counted anew; False if it is none."""
+        session = checked_id(session_id)
+        store = (await self._open()).store
+        return await store.free_session(session)
+
+    async def get_queued(self, session_id: str) -> list[QueuedInput]:
+        """The inputs that wait to be taken in, in the order they came."""
+        store = (await self._open()).store
+        return await store.queued_inputs(checked_id(session_id))
+
+    async def withdraw_input(self, session_id: str, number: int) -> bool:
+        """Take a waiting input out of the inbox, whoever sent it; False if no such input waits."""
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**63:
+            raise InputInvalidError("number", f"is {number!r}", "give the number of an input, as get_queued() shows it")
+        session = checked_id(session_id)
+        store = (await self._open()).store
+        return await store.withdraw_input(session, number)
 
     async def request_stop(self, session_id: str, *, reason: str = "stop requested") -> bool:
         """Ask whoever drives a session, in any process, to stop; False if nobody does, or somebody asked already."""

@@ -1,9 +1,10 @@
-"""Hearing that a running turn should stop: from the app's stop event, or from another process through the store."""
+"""Hearing that a running turn should stop or take input in: from the app, or from another process through the store."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -33,8 +34,9 @@ class _Watched:
 class Watch:
     """One task for all running turns of a loop; none while nothing runs."""
 
-    def __init__(self, store: SessionStore) -> None:
+    def __init__(self, store: SessionStore, input_waits: Callable[[SessionId], None]) -> None:
         self._store = store
+        self._input_waits = input_waits
         self._turns: dict[tuple[SessionId, int], _Watched] = {}
         self._task: asyncio.Task[None] | None = None
         self._version = -1
@@ -72,9 +74,12 @@ class Watch:
         self._version = version
         try:
             wanted = await self._store.stops_requested()
+            steered = await self._store.steered()
         except PowerLoopError:
             self._version = -1
             raise
+        for session in steered:
+            self._input_waits(session)
         for session, epoch, reason in wanted:
             watched = self._turns.get((session, epoch))
             if watched is not None:

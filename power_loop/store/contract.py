@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import Fact
+from power_loop.engine.facts import Fact, NewMessage
 from power_loop.store.reads import History, Listing
-from power_loop.store.records import CallInfo, SessionInfo, StoredMessage, TurnInfo, UsageInfo
-from power_loop.store.transactions.begin import Begun, Claim, Input, Known
+from power_loop.store.records import CallInfo, QueuedInput, SessionInfo, StoredMessage, TurnInfo, UsageInfo
+from power_loop.store.transactions.begin import Begun, Claim, Input, Known, Waiting
 from power_loop.store.transactions.manage import NewSession
+from power_loop.store.transactions.resume import Quarantined
 from power_loop.store.transactions.settle import Resolution
 from power_loop.values import SessionId
 
@@ -22,8 +23,10 @@ __all__ = [
     "Known",
     "Listing",
     "NewSession",
+    "Quarantined",
     "Resolution",
     "SessionStore",
+    "Waiting",
 ]
 
 
@@ -41,14 +44,53 @@ class SessionStore(Protocol):
 
     async def create_session(self, new: NewSession) -> None: ...
 
-    async def begin_turn(self, wanted: Input) -> Begun | Known:
+    async def begin_turn(self, wanted: Input) -> Begun | Known | Waiting:
         """Claim a session for a turn on a new input. See `transactions.begin.begin_turn`."""
         ...
 
     async def resume_turn(
-        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False, force: bool = False
-    ) -> Begun | Known:
-        """Claim a session to go on from its last turn. See `transactions.begin.resume_turn`."""
+        self,
+        session: SessionId,
+        decisions: Mapping[str, str],
+        *,
+        only_orphan: bool = False,
+        force: bool = False,
+        max_recoveries: int | None = None,
+        accept: Callable[[Sequence[CallInfo]], None] | None = None,
+    ) -> Begun | Known | Quarantined:
+        """Claim a session to go on from its last turn. See `transactions.resume.resume_turn`."""
+        ...
+
+    async def queue_input(self, wanted: Input) -> Known | Waiting:
+        """Make an input durable while a turn runs. See `transactions.begin.queue_input`."""
+        ...
+
+    async def begin_next(
+        self, session: SessionId, number: int | None, *, abort_reason: str | None = None
+    ) -> Begun | Known | None:
+        """Claim a session for the input that has waited longest. See `transactions.begin.begin_next`."""
+        ...
+
+    async def take_inputs(self, claim: Claim) -> tuple[NewMessage, ...]:
+        """Make the inputs that steer a turn of ours part of it, at a round boundary; their messages."""
+        ...
+
+    async def withdraw_input(self, session: SessionId, number: int) -> bool:
+        """Take an input out of the inbox again; False if it does not wait there (any more)."""
+        ...
+
+    async def queued_inputs(self, session: SessionId) -> list[QueuedInput]: ...
+
+    async def unattended(self) -> list[SessionId]:
+        """Sessions that nobody drives, in which input waits whose sender is dead."""
+        ...
+
+    async def steered(self) -> list[SessionId]:
+        """Sessions in which input waits to be taken in by the turn that runs."""
+        ...
+
+    async def free_session(self, session: SessionId) -> bool:
+        """Let a quarantined session be taken up again; False if it is none."""
         ...
 
     async def record(self, claim: Claim, facts: Sequence[Fact]) -> None:

@@ -13,8 +13,8 @@ from power_loop.engine.turns import TurnState
 from power_loop.errors import StoreDamagedError
 from power_loop.store import seals
 from power_loop.store.port import Port, Row
-from power_loop.store.records import CallInfo, SessionRow, StoredMessage, TurnInfo, UsageInfo
-from power_loop.values import CallKey, Effect, SessionId, from_micros, to_micros
+from power_loop.store.records import CallInfo, QueuedInput, SessionRow, StoredMessage, TurnInfo, UsageInfo
+from power_loop.values import CallKey, Effect, InputMode, SessionId, from_micros, to_micros
 
 E = TypeVar("E")
 
@@ -22,7 +22,7 @@ WAY_OUT: Final = "run `power-loop doctor` to list what is damaged; restore those
 
 
 def session_of(db: Port, row: Row) -> SessionRow:
-    numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"])
+    numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"], row["recoveries"])
     _check(db, seals.is_session(row) and all(type(number) is int for number in numbers), row["id"], "the row")
     when = _Clock(db, row["id"], "the row")
     return SessionRow(
@@ -43,6 +43,8 @@ def session_of(db: Port, row: Row) -> SessionRow:
         stop_requested=row["stop_requested_at"] is not None,
         archived=row["archived_at"] is not None,
         closed=row["closed_at"] is not None,
+        recoveries=row["recoveries"],
+        quarantined=row["quarantined_at"] is not None,
     )
 
 
@@ -165,6 +167,24 @@ def usage_of(db: Port, session: SessionRow, row: Row) -> UsageInfo:
         cost=row["cost"],
         milliseconds=row["milliseconds"],
         at=from_micros(row["at"]),
+    )
+
+
+def input_of(db: Port, session: SessionRow, row: Row) -> QueuedInput:
+    """One that waits, or was taken in: then its text is empty here, and stands in its message."""
+    thing = f"input {row['number']}"
+    said = (row["mode"], row["request_id"], row["metadata"], row["body"])
+    taken = None if row["turn"] is None else (row["turn"], row["seq"])
+    sound = row["crc"] == seals.input_seal(session.key, said, row["sender"], row["arrived_at"], taken)
+    _check(db, sound and (taken is None) == (row["body"] is not None), session.id, thing)
+    return QueuedInput(
+        number=row["number"],
+        mode=_member(db, InputMode, row["mode"], session.id, thing),
+        request_id=row["request_id"],
+        metadata={} if row["metadata"] is None else pydantic_core.from_json(row["metadata"]),
+        body=row["body"] or "",
+        sender=row["sender"],
+        arrived_at=_Clock(db, session.id, thing).at(row["arrived_at"]),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import lt
@@ -16,7 +16,7 @@ from power_loop.store import parsing, records
 from power_loop.store.port import Port
 from power_loop.store.transactions import manage, rows
 from power_loop.store.transactions.begin import Drives
-from power_loop.values import SessionId, to_micros
+from power_loop.values import InputMode, SessionId, to_micros
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +166,26 @@ def orphans(db: Port, drives: Drives) -> list[SessionId]:
     return [SessionId(row["id"]) for row in db.all("owned_sessions") if not drives(row["key"], row["owner"])]
 
 
+def unattended(db: Port, drives: Drives, alive: Callable[[str], bool]) -> list[SessionId]:
+    """Sessions that nobody drives and in which input waits whose sender is dead."""
+    found = {
+        row["id"]: None
+        for row in db.all("sessions_with_inputs")
+        if not drives(row["key"], row["owner"]) and not alive(row["sender"])
+    }
+    return [SessionId(id) for id in found]
+
+
+def steered(db: Port) -> list[SessionId]:
+    """Sessions whose running turn is to take input in."""
+    return [SessionId(row["id"]) for row in db.all("sessions_with_inputs") if row["mode"] == InputMode.STEER]
+
+
+def queued(db: Port, session_id: SessionId) -> list[records.QueuedInput]:
+    session = rows.session_row(db, session_id)
+    return [parsing.input_of(db, session, row) for row in db.all("waiting_inputs", session=session.key)]
+
+
 def stops_requested(db: Port) -> list[tuple[SessionId, int, str]]:
     """Sessions somebody asked to stop: id, epoch, reason."""
     return [(SessionId(row["id"]), row["epoch"], manage.reason_of(row)) for row in db.all("stops_requested")]
@@ -180,6 +200,7 @@ def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.Sess
         None if turn is None else turn.status,
         driven=driven,
         open_calls=bool(open_calls),
+        quarantined=session.quarantined,
     )
     return records.SessionInfo(
         session_id=session.id,
@@ -193,6 +214,8 @@ def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.Sess
         turns=session.next_turn - 1,
         messages=session.next_seq - 1,
         active_messages=session.active,
+        queued=len(db.all("waiting_inputs", session=session.key)),
+        recoveries=session.recoveries,
         parent=None if session.parent is None else rows.session_by_key(db, session.parent).id,
         model=session.model,
         metadata={} if session.metadata is None else pydantic_core.from_json(session.metadata),

@@ -12,7 +12,7 @@ import pydantic_core
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
 from power_loop.engine.calls import CallState, OpenCall, SettledBy
 from power_loop.engine.turns import SessionState, TurnState
-from power_loop.values import CallKey, Effect, SessionId
+from power_loop.values import CallKey, Effect, InputMode, SessionId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +146,26 @@ class UsageInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedInput:
+    """Input that came while a turn ran and waits to be taken in."""
+
+    number: int
+    """The order of arrival."""
+    mode: InputMode
+    request_id: str | None
+    metadata: dict[str, Any]
+    body: str
+    """The wire text of the message."""
+    sender: str
+    """The process that sent it, and waits for its outcome if it lives."""
+    arrived_at: datetime
+
+    @property
+    def text(self) -> str:
+        return text_of(parse(self.body, None).content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
     """A session as its row has it; `SessionInfo` adds what depends on who is alive."""
 
@@ -166,6 +186,8 @@ class SessionRow:
     stop_requested: bool
     archived: bool
     closed: bool
+    recoveries: int
+    quarantined: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +207,10 @@ class SessionInfo:
     turns: int
     messages: int
     active_messages: int
+    queued: int
+    """Inputs that wait to be taken in."""
+    recoveries: int
+    """How often it was taken up again without progress since."""
     parent: str | None
     model: str | None
     metadata: dict[str, Any]
@@ -197,5 +223,5 @@ class SessionInfo:
     def needs_attention(self) -> bool:
         """Somebody has to resume, abort, decide or look."""
         return self.state not in (SessionState.IDLE, SessionState.RUNNING, SessionState.STOPPED) or bool(
-            self.pending and self.state is not SessionState.RUNNING
+            (self.pending or self.queued) and self.state is not SessionState.RUNNING
         )

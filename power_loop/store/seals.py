@@ -66,6 +66,17 @@ def compaction_seal(session: int, number: int, strategy: str, model: str | None)
     return seal(session, number, strategy, model)
 
 
+def input_seal(
+    session: int,
+    said: tuple[str, str | None, str | None, str | None],
+    sender: str,
+    arrived_at: int,
+    taken: tuple[int, int] | None = None,
+) -> int:
+    """`said`: mode, request id, metadata, body; `taken`: the turn and the message that has the body by now."""
+    return seal(session, *said, sender, arrived_at, *(taken or ()))
+
+
 def is_session(row: Row) -> bool:
     """Whether the row of a session is what was written."""
     texts = (row["id"], row["parent"], row["model"], row["metadata"], row["created_at"])

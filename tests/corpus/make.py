@@ -19,8 +19,10 @@ from llm_client.errors import ModelServerError
 from llm_client.messages import AssistantMessage
 from llm_client.scripted import ScriptedLLM, calls, says
 from llm_client.service import ChatRequest, Usage
-from power_loop import AgentLoopConfig, ModelError, StatefulAgentLoop, tool
+from power_loop import AgentLoopConfig, ModelError, StatefulAgentLoop, open_store, tool
+from power_loop.store.contract import Input
 from power_loop.store.sqlite import migrating
+from power_loop.values import SessionId
 
 FOLDER: Final = Path(__file__).parent
 BIG: Final = Usage(prompt_tokens=900, completion_tokens=50)
@@ -68,6 +70,10 @@ async def fill(path: str) -> None:
     with suppress(ModelError):
         await loop.send([{"type": "text", "text": "fail"}], "failed")
     await loop.create_session("in tools", parent="idle")
+    store = await open_store(path)
+    said = Input(session=SessionId("in tools"), body='{"role":"user","content":"and the weather?"}', request_id="later")
+    await store.queue_input(said)
+    await store.aclose()
     await loop.send("look, pay and look", "in tools", request_id="order 7")
 
 

@@ -17,6 +17,7 @@ SPENT = f.ModelCall(purpose="answer", model="m", usage=None, milliseconds=1)
 
 FACTS: tuple[f.Fact, ...] = (
     f.TurnBegan(**STAMP, origin=1, request_id=None, input=()),
+    f.InputSteered(**STAMP, messages=(MESSAGE,)),
     f.AnswerReceived(**STAMP, round=1, message=MESSAGE, model_call=SPENT, status="completed", stop_reason="stop"),
     f.CallsRequested(**STAMP, round=1, message=MESSAGE, model_call=SPENT, calls=()),
     f.AnswerDropped(**STAMP, model_call=SPENT),

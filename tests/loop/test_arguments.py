@@ -173,7 +173,7 @@ async def test_a_call_refused_after_a_crash_says_that_it_may_have_happened(tmp_p
         return "no"
 
     llm = ScriptedLLM(["checked"])
-    async with open_loop(tmp_path, llm, tools=[die]) as loop:
+    async with open_loop(tmp_path, llm, tools=[die], tool_drift="accept") as loop:
         (call,) = await loop.get_pending("s")
         await loop.resume("s", decisions={call.id: "retry"})
     assert RUNS == []

@@ -13,11 +13,12 @@ import pytest
 from llm_client.messages import AssistantMessage
 from llm_client.scripted import ScriptedLLM, says
 from llm_client.service import ChatRequest
-from power_loop import SessionState, StatefulAgentLoop, Status
-from power_loop.stateful_loop.conductor import RECOVERED_AT_ONCE
+from power_loop import SessionState, StatefulAgentLoop, Status, World, tool
+from power_loop.stateful_loop.recovery import AT_ONCE
+from tests.loop.kit import crashed, open_loop
 
 ROOT = Path(__file__).parents[2]
-SESSIONS = RECOVERED_AT_ONCE + 8
+SESSIONS = AT_ONCE + 8
 
 DIES = """
 import asyncio, os, sys
@@ -62,7 +63,7 @@ async def test_many_are_resumed_but_not_all_at_once(cut_off: Path) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        if running == RECOVERED_AT_ONCE:
+        if running == AT_ONCE:
             full.set()
         await full.wait()
         running -= 1
@@ -73,7 +74,7 @@ async def test_many_are_resumed_but_not_all_at_once(cut_off: Path) -> None:
         taken = await loop.recover("resume")
         assert len({entry.session_id for entry in taken}) == len(taken) == SESSIONS
         assert {entry.result.status for entry in taken if entry.result} == {Status.COMPLETED}
-        assert most == RECOVERED_AT_ONCE
+        assert most == AT_ONCE
         assert await loop.recover("resume") == []
 
 
@@ -87,3 +88,46 @@ async def test_an_archived_session_is_written_down_once_and_not_resumed(cut_off:
         assert (await loop.get_session("s0")).state is SessionState.INTERRUPTED_BEFORE_MODEL
         assert len(llm.requests) == SESSIONS - 1
         assert await loop.recover("resume") == []
+
+
+@tool(effect="read")
+async def look() -> str:
+    """Looks."""
+    return "look done"
+
+
+@tool
+async def pay() -> str:
+    """Pays."""
+    return "pay done"
+
+
+@pytest.mark.acceptance("B4")
+async def test_the_policy_may_differ_by_tool_and_the_most_careful_counts(tmp_path: Path) -> None:
+    for session, wanted in {"a": ("die", "look"), "b": ("die", "pay"), "c": ("die", "look", "pay"), "d": ()}.items():
+        await crashed(tmp_path, session, *wanted)
+    async with open_loop(tmp_path, ["went on"] * 4, tools=[look, pay]) as loop:
+        policy = {"*": "resume", "look": "abort", "pay": "report"}
+        taken = {entry.session_id: entry for entry in await loop.recover(policy)}  # type: ignore[arg-type]
+        assert {session: entry.action for session, entry in taken.items()} == {
+            "a": "abort", "b": "report", "c": "report", "d": "resume",
+        }  # fmt: skip
+        assert [len(taken[session].pending) for session in "abcd"] == [0, 2, 3, 0]
+        assert await loop.recover(policy) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.acceptance("B4")
+async def test_beginnings_are_spread_by_chance(cut_off: Path) -> None:
+    """Every session is given a part of the time by chance; with none, all begin at once."""
+    drawn: list[float] = []
+
+    def chance() -> float:
+        drawn.append(len(drawn) / SESSIONS)
+        return drawn[-1]
+
+    llm = ScriptedLLM(["here again"] * SESSIONS)
+    async with StatefulAgentLoop(llm=llm, db_path=cut_off, world=World(random=chance)) as loop:
+        assert len(await loop.recover("resume", jitter=0.1)) == SESSIONS
+        assert len(drawn) == SESSIONS
+        assert await loop.recover("resume") == []
+    assert len(drawn) == SESSIONS

@@ -13,7 +13,7 @@ from llm_client.scripted import calls
 from llm_client.service import Usage
 from power_loop import AgentLoopConfig, InDoubt, ModelError, StatefulAgentLoop, Status, open_store, tool
 from power_loop.store.contract import Input
-from power_loop.values import SessionId
+from power_loop.values import InputMode, SessionId
 from tests.store.kit import copied
 
 SESSIONS = ("alpha", "beta", "gamma", "delta")
@@ -26,8 +26,8 @@ def look(what: str) -> str:
 
 
 async def build(path: Path) -> None:
-    """`alpha` has turns, calls and a compaction; `beta`, below it, a failed turn; `gamma` a call that waits for a
-    person; `delta` a turn that runs, with a request to stop it."""
+    """`alpha` has turns, calls and a compaction; `beta`, below it, a failed turn and two
+    inputs that wait; `gamma` a call that waits for a person; `delta` a turn that runs, with a request to stop it."""
     running = asyncio.Event()
 
     @tool
@@ -77,6 +77,13 @@ async def build(path: Path) -> None:
         result = await loop.resume("gamma")
         assert result.status is Status.PENDING_TOOLS, result
         await loop.resolve("gamma", "call_1", report=True)
+    store = await open_store(path)
+    for word, mode in (("first", InputMode.WAIT), ("more", InputMode.STEER)):
+        body = f'{{"role":"user","content":"{word}, when you can"}}'
+        await store.queue_input(
+            Input(session=SessionId("beta"), body=body, request_id=word, metadata='{"n":1}', queue=mode)
+        )
+    await store.aclose()
 
 
 async def write(folder: Path) -> Path:

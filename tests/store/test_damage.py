@@ -76,6 +76,7 @@ async def read_all(path: Path) -> dict[str, Answer]:
                 "get_messages": lambda s=session: loop.get_messages(s),
                 "get_messages folded": lambda s=session: loop.get_messages(s, include_compacted=True),
                 "get_messages marked": lambda s=session: loop.get_messages(s, include_compacted=True, mark_damage=True),
+                "get_queued": lambda s=session: loop.get_queued(s),
                 "get_pending": lambda s=session: loop.get_pending(s),
                 "get_calls": lambda s=session: loop.get_calls(s),
                 "get_turns": lambda s=session: loop.get_turns(s),
@@ -175,7 +176,7 @@ async def test_a9_one_flipped_bit_in_any_stored_text_is_told_and_nothing_else_is
         about = {name.rpartition(" ")[2] for name in told} - {"list_sessions"}
         assert len(about) <= 1 + (column[0] == "sessions"), f"a flip in {where} took down {about}"
         seen.add(column[0])
-    assert seen == {"sessions", "turns", "messages", "calls", "usage"}
+    assert seen == {"sessions", "turns", "messages", "calls", "usage", "inputs"}
 
 
 async def test_a9_a_damaged_message_is_named_with_its_session_and_number(original: Path, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ async def test_a9_a_damaged_message_is_named_with_its_session_and_number(origina
             "UPDATE messages SET body = replace(body, 'I saw it', 'I saw is') WHERE session = 1 AND seq = 8"
         )
         connection.commit()
-    llm = ScriptedLLM(["never said"])
+    llm = ScriptedLLM(["to the first that waits", "to the second", "never said"])
     async with StatefulAgentLoop(llm=llm, db_path=path) as loop:
         with pytest.raises(StoreDamagedError) as caught:
             await loop.get_messages("alpha")

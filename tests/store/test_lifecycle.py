@@ -15,7 +15,7 @@ import pytest
 
 from power_loop import StatefulAgentLoop, open_store
 from power_loop.errors import LoopClosedError
-from power_loop.store.contract import Input, Listing, NewSession, Resolution, SessionStore
+from power_loop.store.contract import Claim, Input, Listing, NewSession, Resolution, SessionStore
 from power_loop.store.sqlite.store import SqliteStore
 from power_loop.values import SessionId
 from tests.store.kit import a_loop, beside, dump, run
@@ -82,6 +82,14 @@ USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "calls": lambda store: store.calls(S),
     "turns": lambda store: store.turns(S),
     "usage": lambda store: store.usage(S, None),
+    "queue_input": lambda store: store.queue_input(Input(session=S, body='{"role":"user"}')),
+    "begin_next": lambda store: store.begin_next(S, 1),
+    "take_inputs": lambda store: store.take_inputs(Claim(key=1, session=S, epoch=1, turn=1)),
+    "withdraw_input": lambda store: store.withdraw_input(S, 1),
+    "queued_inputs": lambda store: store.queued_inputs(S),
+    "unattended": lambda store: store.unattended(),
+    "steered": lambda store: store.steered(),
+    "free_session": lambda store: store.free_session(S),
     "orphans": lambda store: store.orphans(),
     "changed": lambda store: store.changed(),
     "stops_requested": lambda store: store.stops_requested(),

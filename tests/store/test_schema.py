@@ -13,7 +13,7 @@ import pytest
 
 from power_loop.engine.calls import OPEN, CallState, SettledBy
 from power_loop.engine.turns import LIVE, TurnState
-from power_loop.values import Effect, Status
+from power_loop.values import Effect, InputMode, Status
 from tests.store import schema_text
 from tests.store.kit import MIGRATIONS, migrated, schema_of
 
@@ -46,6 +46,9 @@ VALUES (1, 1, 1, 'answer', 'm', 0, 0, 0);
 INSERT INTO compactions (session, number, turn, strategy, first_seq, last_seq, folded, note_seq, before_tokens,
                          after_tokens, at, crc)
 VALUES (1, 1, 1, 'summary', 1, 2, 2, 3, 9, 1, 0, 0);
+INSERT INTO inputs (number, session, mode, request_id, body, sender, arrived_at, turn, seq, taken_at, crc)
+VALUES (1, 1, 'wait', 'i', NULL, 'o', 0, 1, 1, 0, 0), (2, 1, 'steer', 'j', '{}', 'o', 0, NULL, NULL, NULL, 0),
+       (3, 1, 'wait', NULL, NULL, 'o', 0, 2, 3, 0, 0);
 """
 
 REFUSED: Final = {
@@ -60,7 +63,12 @@ REFUSED: Final = {
     "WHERE ordinal = 1",
     "two calls of one id in one message": "UPDATE calls SET id = 'a' WHERE ordinal = 1",
     "two calls in one place": "UPDATE calls SET ordinal = 0 WHERE ordinal = 1",
+    "two waiting inputs of one request": "UPDATE inputs SET request_id = 'i' WHERE number = 2",
+    "one message of two inputs": "UPDATE inputs SET seq = 1 WHERE number = 3",
     # A state and its evidence.
+    "an input taken by a turn without a message": "UPDATE inputs SET seq = NULL WHERE number = 1",
+    "an input taken at no time": "UPDATE inputs SET taken_at = NULL WHERE number = 1",
+    "a waiting input without its text": "UPDATE inputs SET body = NULL WHERE number = 2",
     "a settled call without a result": "UPDATE calls SET result_seq = NULL WHERE ordinal = 0",
     "an open call with a result": "UPDATE calls SET result_seq = 2 WHERE ordinal = 1",
     "a call settled without saying so": "UPDATE calls SET state = 'started' WHERE ordinal = 0",
@@ -118,7 +126,7 @@ REFUSED: Final = {
     "a compaction of turn -1": "UPDATE compactions SET turn = -1",
     "less than no tokens before": "UPDATE compactions SET before_tokens = -1",
     "less than no tokens after": "UPDATE compactions SET after_tokens = -1",
-    "message 0": "UPDATE messages SET seq = 0, place = 0 WHERE seq = 1",
+    "message 0": "UPDATE messages SET seq = 0, place = 0 WHERE seq = 2",
     "a message of turn -1": "UPDATE messages SET turn = -1 WHERE seq = 1",
     "turn 0": "UPDATE turns SET number = 0, origin = 0 WHERE number = 1",
     "epoch -1": "UPDATE sessions SET epoch = -1 WHERE key = 1",
@@ -137,12 +145,19 @@ REFUSED: Final = {
     "less than no cost": "UPDATE usage SET cost = -0.01",
     "less than no time": "UPDATE usage SET milliseconds = -1",
     "a compaction of nothing": "UPDATE compactions SET folded = 0",
+    "less than no recoveries": "UPDATE sessions SET recoveries = -1 WHERE key = 1",
+    "an unknown mode": "UPDATE inputs SET mode = 'jump' WHERE number = 2",
+    "metadata of an input that is no JSON": "UPDATE inputs SET metadata = '{' WHERE number = 1",
+    "an input that is no JSON": "UPDATE inputs SET body = 'hello' WHERE number = 2",
     # Types (STRICT) and what must be there.
     "text for a number": "UPDATE sessions SET epoch = 'many' WHERE key = 1",
     "bytes for a text": "UPDATE messages SET body = x'7b7d' WHERE seq = 1",
     "a message without a body": "UPDATE messages SET body = NULL WHERE seq = 1",
     "a row without its seal": "UPDATE messages SET crc = NULL WHERE seq = 1",
     # Whose it is.
+    "an input of no session": "UPDATE inputs SET session = 9 WHERE number = 2",
+    "an input of a turn that is not there": "UPDATE inputs SET turn = 9 WHERE number = 1",
+    "an input in a message that is not there": "UPDATE inputs SET seq = 9 WHERE number = 1",
     "a message of no session": "UPDATE messages SET session = 9 WHERE seq = 1",
     "a turn of no session": "UPDATE turns SET session = 9 WHERE number = 1",
     "usage of no session": "UPDATE usage SET session = 9",
@@ -231,13 +246,17 @@ ENUMS: Final = [
     ("calls", "state", CallState),
     ("calls", "effect", Effect),
     ("calls", "settled_by", SettledBy),
+    ("inputs", "mode", InputMode),
 ]
 
 
 @pytest.mark.acceptance("A3")
 @pytest.mark.parametrize(("table", "column", "enum"), ENUMS)
 def test_a3_enums_and_checks_are_equal(
-    db: sqlite3.Connection, table: str, column: str, enum: type[TurnState | Status | CallState | Effect | SettledBy]
+    db: sqlite3.Connection,
+    table: str,
+    column: str,
+    enum: type[TurnState | Status | CallState | Effect | SettledBy | InputMode],
 ) -> None:
     assert words(db, table, column) == {str(member) for member in enum}
 

@@ -19,12 +19,13 @@ pytestmark = pytest.mark.acceptance("B4")
 
 COLUMNS: Final = {
     "v_sessions": "session_id turn_state last_status owner open_calls messages active_messages turns created_at "
-    "updated_at archived closed metadata",
+    "updated_at archived closed metadata waiting_inputs recoveries quarantined",
     "v_pending_calls": "session_id turn call_id name arguments state effect attempt since idempotency_key",
     "v_turns": "session_id turn origin request_id state status stop_reason error_code error rounds tool_calls epoch "
     "owner started_at ended_at",
     "v_usage": "session_id number turn purpose model prompt_tokens completion_tokens cached_tokens reasoning_tokens "
     "cost milliseconds at",
+    "v_inputs": "session_id number mode request_id state turn seq body sender arrived_at taken_at",
     "v_timeline": "session_id at_micros at turn what detail",
 }
 
@@ -62,6 +63,13 @@ async def test_the_views_say_what_the_api_says(path: Path, shell: sqlite3.Connec
                 info.turns,
             )
             assert (row["last_status"], row["open_calls"]) == (info.status, len(info.pending))
+            assert (row["waiting_inputs"], row["recoveries"]) == (info.queued, info.recoveries)
+            waiting = shell.execute(
+                "SELECT * FROM v_inputs WHERE session_id = ? AND state = 'waiting' ORDER BY number", (session,)
+            ).fetchall()
+            assert [(i["number"], i["mode"], i["request_id"], i["body"], i["sender"]) for i in waiting] == [
+                (i.number, i.mode, i.request_id, i.body, i.sender) for i in await loop.get_queued(session)
+            ]
             assert (row["archived"], row["closed"]) == (info.archived, info.closed) == (False, False)
             assert json.loads(row["metadata"] or "{}") == info.metadata
             assert row["created_at"] == info.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")

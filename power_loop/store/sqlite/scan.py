@@ -121,5 +121,5 @@ def _as_stored(row: Row) -> records.SessionRow:
     return records.SessionRow(
         key=row["key"], id=SessionId(row["id"]), parent=None, model=None, metadata=None, created_at=long_ago,
         updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0, usage_rows=0,
-        stop_requested=False, archived=False, closed=False,
+        stop_requested=False, archived=False, closed=False, recoveries=0, quarantined=False,
     )  # fmt: skip

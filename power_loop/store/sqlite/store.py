@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import Fact
+from power_loop.engine.facts import Fact, NewMessage
 from power_loop.errors import LoopClosedError, StoreReadOnlyError
 from power_loop.shielding import uncancelled
 from power_loop.store import reads, records
@@ -20,7 +20,7 @@ from power_loop.store.sqlite.opening import Opening, open_reader, open_writer
 from power_loop.store.sqlite.owners import Owners
 from power_loop.store.sqlite.threads import SqliteThread
 from power_loop.store.sqlite.writer import Writer
-from power_loop.store.transactions import begin, manage, record, rows, settle
+from power_loop.store.transactions import begin, manage, record, resume, rows, settle
 from power_loop.values import SessionId
 
 T = TypeVar("T")
@@ -80,19 +80,58 @@ class SqliteStore:
         at = self._world.micros()
         await self._write(lambda db: manage.create_session(db, at, new))
 
-    async def begin_turn(self, wanted: begin.Input) -> begin.Begun | begin.Known:
+    async def begin_turn(self, wanted: begin.Input) -> begin.Begun | begin.Known | begin.Waiting:
         at = self._world.micros()
         return await self._claim(lambda db: begin.begin_turn(db, at, self._owner(), wanted))
 
     async def resume_turn(
-        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False, force: bool = False
-    ) -> begin.Begun | begin.Known:
+        self,
+        session: SessionId,
+        decisions: Mapping[str, str],
+        *,
+        only_orphan: bool = False,
+        force: bool = False,
+        max_recoveries: int | None = None,
+        accept: Callable[[Sequence[records.CallInfo]], None] | None = None,
+    ) -> begin.Begun | begin.Known | resume.Quarantined:
         at = self._world.micros()
         return await self._claim(
-            lambda db: begin.resume_turn(
-                db, at, self._owner(), session, decisions, only_orphan=only_orphan, force=force
+            lambda db: resume.resume_turn(
+                db,
+                at,
+                self._owner(),
+                session,
+                decisions,
+                only_orphan=only_orphan,
+                force=force,
+                max_recoveries=max_recoveries,
+                accept=accept,
             )
         )
+
+    async def queue_input(self, wanted: begin.Input) -> begin.Known | begin.Waiting:
+        at = self._world.micros()
+        # Its outcome reaches even a cancelled caller, who has to take the input out again.
+        return await self._submit(lambda db: begin.queue_input(db, at, self._owner(), wanted))
+
+    async def begin_next(
+        self, session: SessionId, number: int | None, *, abort_reason: str | None = None
+    ) -> begin.Begun | begin.Known | None:
+        at = self._world.micros()
+        return await self._claim(
+            lambda db: begin.begin_next(db, at, self._owner(), session, number, abort_reason=abort_reason)
+        )
+
+    async def take_inputs(self, claim: begin.Claim) -> tuple[NewMessage, ...]:
+        at = self._world.micros()
+        return await self._write(lambda db: record.take_inputs(db, at, claim))
+
+    async def withdraw_input(self, session: SessionId, number: int) -> bool:
+        return await self._write(lambda db: manage.withdraw_input(db, session, number))
+
+    async def free_session(self, session: SessionId) -> bool:
+        at = self._world.micros()
+        return await self._write(lambda db: settle.free_session(db, at, self._undriven(db, session)))
 
     async def record(self, claim: begin.Claim, facts: Sequence[Fact]) -> None:
         at = self._world.micros()
@@ -168,6 +207,15 @@ class SqliteStore:
     async def usage(self, session: SessionId, turn: int | None) -> list[records.UsageInfo]:
         return await self.read(lambda db: reads.usage(db, session, turn))
 
+    async def queued_inputs(self, session: SessionId) -> list[records.QueuedInput]:
+        return await self.read(lambda db: reads.queued(db, session))
+
+    async def unattended(self) -> list[SessionId]:
+        return await self.read(lambda db: reads.unattended(db, self._drives, self._owners.alive))
+
+    async def steered(self) -> list[SessionId]:
+        return await self.read(reads.steered)
+
     async def orphans(self) -> list[SessionId]:
         return await self.read(lambda db: reads.orphans(db, self._drives))
 
@@ -198,11 +246,11 @@ class SqliteStore:
         self._owners.leave()
         self._finish.detach()
 
-    async def _claim(self, claim: Callable[[Port], begin.Begun | begin.Known]) -> begin.Begun | begin.Known:
+    async def _claim(self, claim: Callable[[Port], T]) -> T:
         """Carry out a change that may make a turn ours. It reaches even a cancelled caller, who has to end it."""
         claimed: list[begin.Claim] = []
 
-        def change(db: Port) -> begin.Begun | begin.Known:
+        def change(db: Port) -> T:
             begun = claim(db)
             if isinstance(begun, begin.Begun):
                 # Noted before the commit: at no instant does the file say "ours" while nothing here says so too.
@@ -246,7 +294,7 @@ class SqliteStore:
         return key in self._driving if owner == self._owners.name else self._owners.alive(owner)
 
     def _owner(self) -> begin.Owner:
-        return begin.Owner(name=self._owners.enlist(), drives=self._drives)
+        return begin.Owner(name=self._owners.enlist(), drives=self._drives, alive=self._owners.alive)
 
     def _undriven(self, db: Port, session: SessionId) -> records.SessionRow:
         return begin.undriven(self._owner(), rows.session_row(db, session))

@@ -1,26 +1,24 @@
-"""How a turn comes to be: by an input, or by going on from where an earlier one stopped. Both claim the session."""
+"""How a turn comes to be by an input, at once or out of the inbox: it claims the session."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from power_loop.engine import facts as f
 from power_loop.engine.turns import TurnState
 from power_loop.errors import (
-    CallNotFoundError,
-    CallSettledError,
-    InputInvalidError,
     SessionArchivedError,
     SessionBusyError,
     SessionClosedError,
     SessionPendingError,
+    SessionQuarantinedError,
 )
 from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.manage import NewSession, create_session
-from power_loop.values import Micros, SessionId, to_micros
+from power_loop.values import InputMode, Micros, SessionId, to_micros
 
 Drives = Callable[[int, str | None], bool]
 
@@ -31,6 +29,8 @@ class Owner:
 
     name: str
     drives: Drives
+    alive: Callable[[str], bool]
+    """Whether the process of that name lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,8 @@ class Input:
     request_id: str | None = None
     metadata: str | None = None
     """JSON text the app keeps with the turn."""
+    queue: InputMode | None = None
+    """How it may wait in the inbox while the session is driven; None: refuse."""
     abort_reason: str | None = None
     """Give open calls up with this reason, in the same commit; None: refuse."""
     create: NewSession | None = None
@@ -79,6 +81,17 @@ class Begun:
     calls: tuple[records.CallInfo, ...]
     """Open calls to take up."""
     model: str | None
+    input: int | None = None
+    """The inbox's number of the input, if it came from there."""
+    inputs_wait: bool = False
+    """Input that steers this turn waits already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The input is in the inbox, durably, and has not been taken in yet."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,110 +103,94 @@ class Known:
     """The last turn that worked on it."""
 
 
-def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Known:
+def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Known | Waiting:
     """Store an input and claim the session for a turn that works on it.
 
-    `Known` if its request id is stored already. A live turn whose owner died is written down as interrupted.
+    `Known` if its request id is stored already. `Waiting` if it has to wait and may: it is in the inbox then, behind
+    what came before it. A live turn whose owner died is written down as interrupted.
 
     Raises:
         SessionNotFoundError, SessionArchivedError, SessionClosedError: it takes no input.
-        SessionBusyError: a living owner drives it.
+        SessionBusyError: a living owner drives it, and the input is not to wait.
         SessionPendingError: calls of an earlier turn are open, and `abort_reason` is None.
     """
     # An input with a request id and no session has a session of its own, found again by the same id.
     if wanted.create is not None and (wanted.request_id is None or db.one("session_by_id", id=wanted.session) is None):
         create_session(db, at, wanted.create)
-    session = _ours_to_take(db, owner, wanted.session, known=wanted.request_id)
-    if isinstance(session, Known):
-        return session
-    calls = rows.open_calls(db, session)
-    if calls and wanted.abort_reason is None:
-        raise SessionPendingError(session.id, [call.shown_open(driven=False) for call in calls])
-    _interrupt_dead(db, at, session)
-    aborted = [_abort_one(db, at, session, call, wanted.abort_reason or "") for call in calls]
-    claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at)
-    assert claimed is not None
-    claim = Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
+    session = rows.session_row(db, wanted.session)
+    found = None if wanted.request_id is None else _known(db, session, wanted.request_id)
+    if isinstance(found, Waiting):
+        return found
+    if found is not None or wanted.queue is None:
+        undriven(owner, session)
+    if found is not None:
+        return found
+    _takes_input(session)
+    if wanted.queue is not None and owner.drives(session.key, session.owner):
+        return _enqueue(db, at, owner, session, wanted)
+    calls = _given_up(db, session, wanted.abort_reason)
+    if db.one("first_waiting_input", session=session.key) is not None:
+        return _enqueue(db, at, owner, session, wanted)
+    begun = _begin(db, at, owner, session, calls, wanted)
     message = f.NewMessage(seq=session.next_seq, role="user", body=wanted.body)
-    _insert_turn(db, at, owner, claim, origin=claim.turn, state=TurnState.ASKING, wanted=wanted)
-    rows.insert_message(db, at, claim.key, claim.turn, message)
-    db.run("add_input", session=claim.key, more_seq=1, more_active=1 + len(calls))
-    return Begun(
-        claim=claim,
-        origin=claim.turn,
-        request_id=wanted.request_id,
-        state=TurnState.ASKING,
-        next_seq=session.next_seq + 1,
-        active=session.active + 1 + len(calls),
-        added=(*aborted, message),
-        born=to_micros(session.created_at),
-        was=session.epoch,
-        rounds=0,
-        tool_calls=0,
-        calls=(),
-        model=session.model,
-    )
+    rows.insert_message(db, at, session.key, begun.claim.turn, message)
+    return replace(begun, added=(*begun.added, message))
 
 
-def resume_turn(
+def queue_input(db: Port, at: Micros, owner: Owner, wanted: Input) -> Known | Waiting:
+    """Store an input in the inbox of a session that a turn runs in, or others wait for.
+
+    `Known` if its request id is that of a turn already. From here on the input is durable: should its sender die, it
+    waits until somebody goes on with the session.
+
+    Raises:
+        SessionNotFoundError, SessionArchivedError, SessionClosedError: it takes no input.
+    """
+    session = rows.session_row(db, wanted.session)
+    found = None if wanted.request_id is None else _known(db, session, wanted.request_id)
+    if found is not None:
+        return found
+    _takes_input(session)
+    return _enqueue(db, at, owner, session, wanted)
+
+
+def begin_next(
     db: Port,
     at: Micros,
     owner: Owner,
     session_id: SessionId,
-    decisions: Mapping[str, str],
+    number: int | None,
     *,
-    only_orphan: bool = False,
-    force: bool = False,
-) -> Begun | Known:
-    """Claim a session to go on from its last turn; `Known` if that was answered and nothing is open.
+    abort_reason: str | None = None,
+) -> Begun | Known | None:
+    """Claim the session for a turn on the input that has waited longest: `number`, or one before it.
 
-    `decisions` maps ids of calls in doubt to `retry`, `report` or `abort`. With `only_orphan` it is `Known` as well
-    unless the owner of a live turn died: of several processes that recover, one gets each.
+    `Known` if a turn took that input in meanwhile: how that turn stands. Without a `number`, only an input whose sender
+    is dead. None if there is none such (any more): it was withdrawn, or is its living sender's to begin.
 
     Raises:
-        SessionNotFoundError, SessionArchivedError, SessionClosedError, SessionBusyError: as `begin_turn`.
-        CallNotFoundError, CallSettledError: a decision names no open call, or one that never ran.
+        SessionBusyError, SessionPendingError, SessionNotFoundError, ...: as `begin_turn`.
     """
-    session = _ours_to_take(db, owner, session_id, force=force)
-    assert isinstance(session, records.SessionRow)
-    last = rows.last_turn(db, session)
-    calls = {call.id: call for call in rows.open_calls(db, session)}
-    for call_id, decision in decisions.items():
-        _check_decision(session, calls, call_id, decision)
-    answered = last is None or (last.state is TurnState.DONE and not calls)
-    if last is None or answered or (only_orphan and not last.state.live):
-        return Known(session=session, turn=last)
-    _interrupt_dead(db, at, session)
-    aborted = []
-    for call_id, decision in decisions.items():
-        call = calls[call_id]
-        if decision == "abort":
-            aborted.append(_abort_one(db, at, session, calls.pop(call_id), "given up by decision"))
-        else:
-            db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=decision)
-    if aborted:
-        db.run("add_input", session=session.key, more_seq=0, more_active=len(aborted))
-    claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at)
-    assert claimed is not None
-    claim = Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
-    spent = db.one("rounds_of_origin", session=session.key, origin=last.origin)
-    assert spent is not None
-    state = TurnState.ACTING if calls else TurnState.ASKING
-    _insert_turn(db, at, owner, claim, origin=last.origin, state=state)
-    return Begun(
-        claim=claim,
-        origin=last.origin,
-        state=state,
-        next_seq=session.next_seq,
-        active=session.active + len(aborted),
-        added=tuple(aborted),
-        born=to_micros(session.created_at),
-        was=session.epoch,
-        rounds=spent["rounds"],
-        tool_calls=spent["tool_calls"],
-        calls=tuple(rows.open_calls(db, session)),
-        model=session.model,
-    )
+    session = rows.session_row(db, session_id)
+    if number is not None:
+        own = db.one("input_by_number", session=session.key, number=number)
+        if own is None:
+            return None
+        if own["turn"] is not None:
+            undriven(owner, session)
+            return _last_of(db, session, own["turn"])
+    undriven(owner, session)
+    _takes_input(session)
+    row = db.one("first_waiting_input", session=session.key)
+    if row is None or (number is None and owner.alive(row["sender"])):
+        return None
+    calls = _given_up(db, session, abort_reason)
+    first = parsing.input_of(db, session, row)
+    wanted = Input(session=session.id, body=first.body, request_id=first.request_id, metadata=row["metadata"],
+                   abort_reason=abort_reason)  # fmt: skip
+    begun = _begin(db, at, owner, session, calls, wanted)
+    message = rows.take_input(db, at, session, row, begun.claim.turn, session.next_seq)
+    return replace(begun, added=(*begun.added, message), input=first.number)
 
 
 def undriven(owner: Owner, session: records.SessionRow, *, force: bool = False) -> records.SessionRow:
@@ -210,39 +207,108 @@ def undriven(owner: Owner, session: records.SessionRow, *, force: bool = False) 
     return session
 
 
-def _ours_to_take(
-    db: Port, owner: Owner, session_id: SessionId, *, known: str | None = None, force: bool = False
-) -> records.SessionRow | Known:
-    session = rows.session_row(db, session_id)
-    undriven(owner, session, force=force)
-    if known is not None:
-        row = db.one("turn_by_request", session=session.key, request_id=known)
-        if row is not None:
-            origin = parsing.turn_of(db, session, row).number
-            last = db.one("last_turn_of_origin", session=session.key, origin=origin)
-            assert last is not None
-            return Known(session=session, turn=parsing.turn_of(db, session, last))
+def _known(db: Port, session: records.SessionRow, request_id: str) -> Known | Waiting | None:
+    """What became of the input of that request id, if it is stored."""
+    row = db.one("turn_by_request", session=session.key, request_id=request_id)
+    if row is not None:
+        return _last_of(db, session, parsing.turn_of(db, session, row).number)
+    row = db.one("input_by_request", session=session.key, request_id=request_id)
+    if row is None:
+        return None
+    return Waiting(number=row["number"]) if row["turn"] is None else _last_of(db, session, row["turn"])
+
+
+def _last_of(db: Port, session: records.SessionRow, number: int) -> Known:
+    """The last turn that worked on what turn `number` took in."""
+    row = db.one("turn_by_number", session=session.key, number=number)
+    assert row is not None
+    origin = parsing.turn_of(db, session, row).origin
+    last = db.one("last_turn_of_origin", session=session.key, origin=origin)
+    assert last is not None
+    return Known(session=session, turn=parsing.turn_of(db, session, last))
+
+
+def _takes_input(session: records.SessionRow) -> None:
     if session.closed:
         raise SessionClosedError(session.id)
     if session.archived:
         raise SessionArchivedError(session.id)
-    return session
 
 
-def _interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> None:
+def _given_up(db: Port, session: records.SessionRow, abort_reason: str | None) -> list[records.CallInfo]:
+    """The open calls, which a new turn gives up for that reason; without one they stand in its way."""
+    calls = rows.open_calls(db, session)
+    if calls and abort_reason is None:
+        raise pending(session, calls)
+    return calls
+
+
+def pending(session: records.SessionRow, calls: Sequence[records.CallInfo]) -> SessionPendingError:
+    shown = [call.shown_open(driven=False) for call in calls]
+    if session.quarantined:
+        return SessionQuarantinedError(session.id, shown, session.recoveries)
+    return SessionPendingError(session.id, shown)
+
+
+def _enqueue(db: Port, at: Micros, owner: Owner, session: records.SessionRow, wanted: Input) -> Waiting:
+    said = (wanted.queue or InputMode.WAIT, wanted.request_id, wanted.metadata, wanted.body)
+    row = db.one(
+        "insert_input",
+        session=session.key,
+        mode=said[0],
+        request_id=wanted.request_id,
+        metadata=wanted.metadata,
+        body=wanted.body,
+        sender=owner.name,
+        at=at,
+        crc=seals.input_seal(session.key, said, owner.name, at),
+    )
+    assert row is not None
+    return Waiting(number=row["number"])
+
+
+def _begin(
+    db: Port, at: Micros, owner: Owner, session: records.SessionRow, calls: Sequence[records.CallInfo], wanted: Input
+) -> Begun:
+    """Claim the session for a turn on an input; its message is for the caller to store, at the next number."""
+    interrupt_dead(db, at, session)
+    aborted = [abort_one(db, at, session, call, wanted.abort_reason or "") for call in calls]
+    claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at, recovers=0)
+    assert claimed is not None
+    claim = Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
+    insert_turn(db, at, owner, claim, origin=claim.turn, state=TurnState.ASKING, wanted=wanted)
+    db.run("add_input", session=claim.key, more_seq=1, more_active=1 + len(calls))
+    return Begun(
+        claim=claim,
+        origin=claim.turn,
+        request_id=wanted.request_id,
+        state=TurnState.ASKING,
+        next_seq=session.next_seq + 1,
+        active=session.active + 1 + len(calls),
+        added=tuple(aborted),
+        born=to_micros(session.created_at),
+        was=session.epoch,
+        rounds=0,
+        tool_calls=0,
+        calls=(),
+        model=session.model,
+    )
+
+
+def interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> None:
     last = rows.last_turn(db, session)
     if last is not None and last.state.live:
         rows.interrupt_turn(db, at, session, last)
 
 
-def _abort_one(db: Port, at: Micros, session: records.SessionRow, call: records.CallInfo, reason: str) -> f.NewMessage:
+def abort_one(db: Port, at: Micros, session: records.SessionRow, call: records.CallInfo, reason: str) -> f.NewMessage:
     rows.abort_calls(db, at, session, [call], reason)
     row = db.one("message_by_seq", session=session.key, seq=call.key.seq + 1 + call.key.ordinal)
     assert row is not None
     return f.NewMessage(seq=row["seq"], role="tool", body=row["body"])
 
 
-def _insert_turn(
+def insert_turn(
     db: Port, at: Micros, owner: Owner, claim: Claim, *, origin: int, state: TurnState, wanted: Input | None = None
 ) -> None:
     request_id = None if wanted is None else wanted.request_id
@@ -260,17 +326,3 @@ def _insert_turn(
         at=at,
         crc=seals.turn_seal(claim.key, (claim.turn, origin, claim.epoch), request_id, metadata, owner.name, at),
     )
-
-
-def _check_decision(
-    session: records.SessionRow, calls: Mapping[str, records.CallInfo], call_id: str, decision: str
-) -> None:
-    if decision not in ("retry", "report", "abort"):
-        raise InputInvalidError("decisions", f"says {decision!r} of call {call_id}", "say retry, report or abort")
-    call = calls.get(call_id)
-    if call is None:
-        raise CallNotFoundError(session.id, call_id, list(calls))
-    if decision != "abort" and not call.attempt:
-        raise CallSettledError(
-            session.id, call_id, "requested", "it never ran, so it will run when the session is resumed; or abort it"
-        )

@@ -56,6 +56,12 @@ def archive_session(db: Port, at: Micros, session: records.SessionRow, archived:
     db.run("archive_session", session=session.key, archived=int(archived), at=at)
 
 
+def withdraw_input(db: Port, session_id: SessionId, number: int) -> bool:
+    """Take an input out of the inbox, if it still waits there."""
+    session = rows.session_row(db, session_id)
+    return db.run("withdraw_input", session=session.key, number=number) == 1
+
+
 def request_stop(
     db: Port, at: Micros, drives: Callable[[int, str | None], bool], session_id: SessionId, reason: str
 ) -> bool:

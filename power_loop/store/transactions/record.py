@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, check_move
+from power_loop.engine.recover import is_progress
 from power_loop.engine.turns import TurnState, after
-from power_loop.errors import EpochLostError, SessionNotFoundError, StateError
+from power_loop.errors import EpochLostError, PowerLoopError, SessionNotFoundError, StateError
 from power_loop.store import seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Claim
-from power_loop.values import CallKey, Micros, Status
+from power_loop.values import CallKey, InputMode, Micros, Status
 
 ENDS: Final = (f.AnswerReceived, f.TurnParked, f.TurnFailed, f.TurnCancelled)
 
@@ -35,14 +36,10 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         next_seq=next_seq,
         more_active=more_active,
         ended=int(ended),
+        progress=int(any(map(is_progress, facts))),
     )
     if ours is None:
-        current = db.one("session_epoch", session=claim.key)
-        if current is None:
-            raise SessionNotFoundError(claim.session)
-        if current["epoch"] == claim.epoch:
-            raise StateError(f"turn {claim.turn} of session {claim.session} has ended; it takes no more facts")
-        raise EpochLostError(claim.session, claim.epoch, current["epoch"])
+        raise _lost(db, claim)
     if any(isinstance(fact, ENDS) for fact in facts[:-1]):
         raise StateError(f"turn {claim.turn} of session {claim.session} would go on after its end")
     for fact in facts:
@@ -50,6 +47,38 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         if recorder is None:
             raise StateError(f"{type(fact).__name__} is not for the driver of a turn to record")
         recorder(db, at, claim, fact)
+
+
+def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
+    """Make the inputs that steer our turn messages of it, in the order they came; those messages.
+
+    The turn must be at a round boundary, with all it has said recorded.
+
+    Raises:
+        EpochLostError: another process took the session over; nothing is taken.
+    """
+    session = rows.session_by_key(db, claim.key)
+    waiting = [row for row in db.all("waiting_inputs", session=claim.key) if row["mode"] == InputMode.STEER]
+    if not waiting:
+        return ()
+    messages = tuple(
+        rows.take_input(db, at, session, row, claim.turn, session.next_seq + more) for more, row in enumerate(waiting)
+    )
+    ours = db.one(
+        "advance_session",
+        session=claim.key,
+        epoch=claim.epoch,
+        at=at,
+        next_seq=session.next_seq + len(messages),
+        more_active=len(messages),
+        ended=0,
+        progress=0,
+    )
+    if ours is None:
+        raise _lost(db, claim)
+    if _turn_state(db, claim) is not TurnState.ASKING:
+        raise StateError(f"turn {claim.turn} is not at a round boundary; nothing can be taken in")
+    return messages
 
 
 def record_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerReceived) -> None:
@@ -179,6 +208,16 @@ RECORD: Final[Mapping[type[f.Fact], Recorder]] = {
     f.TurnFailed: fail_turn,
     f.TurnCancelled: cancel_turn,
 }
+
+
+def _lost(db: Port, claim: Claim) -> PowerLoopError:
+    """Why the session takes no facts of this turn."""
+    current = db.one("session_epoch", session=claim.key)
+    if current is None:
+        return SessionNotFoundError(claim.session)
+    if current["epoch"] == claim.epoch:
+        return StateError(f"turn {claim.turn} of session {claim.session} has ended; it takes no more facts")
+    return EpochLostError(claim.session, claim.epoch, current["epoch"])
 
 
 def _growth(facts: Sequence[f.Fact]) -> tuple[int, int]:

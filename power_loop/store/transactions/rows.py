@@ -11,7 +11,7 @@ from power_loop.engine.calls import CallState, SettledBy, check_move
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import SessionNotFoundError, StateError
 from power_loop.store import parsing, records, seals
-from power_loop.store.port import Port
+from power_loop.store.port import Port, Row
 from power_loop.values import CallKey, Micros, SessionId, Status
 
 
@@ -69,6 +69,22 @@ def insert_message(
         at=at,
         crc=seals.message_seal(key, message, turn, note_of, at),
     )
+
+
+def take_input(db: Port, at: Micros, session: records.SessionRow, row: Row, turn: int, seq: int) -> f.NewMessage:
+    """Make a waiting input a message of a turn; the caller counts it.
+
+    Raises:
+        StateError: it does not wait any more.
+    """
+    waiting = parsing.input_of(db, session, row)
+    message = f.NewMessage(seq=seq, role="user", body=waiting.body)
+    insert_message(db, at, session.key, turn, message)
+    said = (row["mode"], row["request_id"], row["metadata"], None)
+    crc = seals.input_seal(session.key, said, row["sender"], row["arrived_at"], (turn, seq))
+    if db.run("take_input", number=row["number"], turn=turn, seq=seq, at=at, crc=crc) != 1:
+        raise StateError(f"input {row['number']} of session {session.id} does not wait any more")
+    return message
 
 
 def settle(

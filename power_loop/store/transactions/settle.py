@@ -45,6 +45,7 @@ def close_session(db: Port, at: Micros, owner: Owner, session_id: SessionId, cas
     members = family(db, session) if cascade else [session]
     for member in members:
         _give_up(db, at, undriven(owner, member), "the session was closed")
+        db.run("withdraw_inputs", session=member.key)
         db.run("close_session", session=member.key, at=at)
     return [member.id for member in members]
 
@@ -90,7 +91,14 @@ def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call
         rows.answer_call(db, at, session, call, said.content or "", (state, SettledBy.PERSON))
     else:
         db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=said.decision)
-    db.run("change_session", session=session.key, more_seq=0, more_active=int(answered), at=at)
+    db.run("change_session", session=session.key, more_seq=0, more_active=int(answered), at=at, freed=int(answered))
+
+
+def free_session(db: Port, at: Micros, session: records.SessionRow) -> bool:
+    """Let a quarantined session be taken up again, its recoveries counted anew; False if it is none."""
+    if session.quarantined:
+        db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=1)
+    return session.quarantined
 
 
 def interrupt_session(
@@ -109,7 +117,7 @@ def interrupt_session(
         _give_up(db, at, session, abort_reason)
         return turn
     turn = _interrupt(db, at, session)
-    db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at)
+    db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=0)
     return turn
 
 
@@ -125,6 +133,8 @@ def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> 
     calls = rows.open_calls(db, session)
     turn = rows.last_turn(db, session)
     if turn is None or not (calls or turn.state.live):
+        if session.quarantined:
+            free_session(db, at, session)
         return []
     fact = f.CallsAborted(session=session.id, turn=turn.number, calls=tuple(call.key for call in calls), reason=reason)
     state = after(turn.state, fact)
@@ -142,5 +152,5 @@ def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> 
             end_crc=seals.end_seal(Status.CANCELLED, reason, None, None, None),
         )
     ids = rows.abort_calls(db, at, session, calls, reason)
-    db.run("change_session", session=session.key, more_seq=0, more_active=len(ids), at=at)
+    db.run("change_session", session=session.key, more_seq=0, more_active=len(ids), at=at, freed=1)
     return ids

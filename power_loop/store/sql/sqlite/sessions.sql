@@ -33,10 +33,12 @@ SELECT key, id, owner, owner_since FROM sessions WHERE owner IS NOT NULL ORDER B
 SELECT id FROM sessions WHERE parent = :session ORDER BY key;
 
 -- name: claim_session
+-- A recovery is counted here, before it is made.
 -- The session is ours from here on: the higher epoch makes every late write of the former owner fail.
 UPDATE sessions
    SET epoch = epoch + 1, owner = :owner, owner_since = :at, updated_at = :at, next_turn = next_turn + 1,
-       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL
+       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,
+       recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL
  WHERE key = :session
 RETURNING epoch, next_turn - 1 AS turn, next_seq, active;
 
@@ -44,8 +46,12 @@ RETURNING epoch, next_turn - 1 AS turn, next_seq, active;
 -- A change by nobody's turn (abort, resolve, close): it outdates whoever drove the session before.
 UPDATE sessions
    SET epoch = epoch + 1, owner = NULL, owner_since = NULL, updated_at = :at, next_seq = next_seq + :more_seq,
-       active = active + :more_active, stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL
+       active = active + :more_active, stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,
+       recoveries = iif(:freed, 0, recoveries), quarantined_at = iif(:freed, NULL, quarantined_at)
  WHERE key = :session;
+
+-- name: quarantine_session
+UPDATE sessions SET quarantined_at = :at WHERE key = :session;
 
 -- name: add_input
 UPDATE sessions SET next_seq = next_seq + :more_seq, active = active + :more_active WHERE key = :session;
@@ -56,7 +62,7 @@ UPDATE sessions
    SET next_seq = max(next_seq, :next_seq), active = active + :more_active, updated_at = :at,
        owner = iif(:ended, NULL, owner), owner_since = iif(:ended, NULL, owner_since),
        stop_requested_at = iif(:ended, NULL, stop_requested_at), stop_reason = iif(:ended, NULL, stop_reason),
-       stop_crc = iif(:ended, NULL, stop_crc)
+       stop_crc = iif(:ended, NULL, stop_crc), recoveries = iif(:progress, 0, recoveries)
  WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
 RETURNING key;
 

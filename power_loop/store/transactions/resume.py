@@ -1,0 +1,131 @@
+"""How a turn comes to be by going on from where an earlier one stopped. It claims the session, and is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from power_loop.engine.turns import TurnState
+from power_loop.errors import (
+    CallNotFoundError,
+    CallSettledError,
+    InputInvalidError,
+    SessionArchivedError,
+    SessionClosedError,
+)
+from power_loop.store import records
+from power_loop.store.port import Port
+from power_loop.store.transactions import rows
+from power_loop.store.transactions.begin import (
+    Begun,
+    Claim,
+    Known,
+    Owner,
+    abort_one,
+    insert_turn,
+    interrupt_dead,
+    pending,
+    undriven,
+)
+from power_loop.values import InputMode, Micros, SessionId, to_micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """The session was taken up too often without progress; from this commit on only a person frees it."""
+
+    session: records.SessionRow
+    calls: tuple[records.CallInfo, ...]
+
+
+def resume_turn(
+    db: Port,
+    at: Micros,
+    owner: Owner,
+    session_id: SessionId,
+    decisions: Mapping[str, str],
+    *,
+    only_orphan: bool = False,
+    force: bool = False,
+    max_recoveries: int | None = None,
+    accept: Callable[[Sequence[records.CallInfo]], None] | None = None,
+) -> Begun | Known | Quarantined:
+    """Claim a session to go on from its last turn; `Known` if that was answered and nothing is open.
+
+    `decisions` maps ids of calls in doubt to `retry`, `report` or `abort`. With `only_orphan` it is `Known` as well
+    unless the owner of a live turn died: of several processes that recover, one gets each.
+
+    The recovery is counted in this commit. After `max_recoveries` without progress the session is quarantined instead.
+    `accept` sees the calls to take up, and raises if they cannot be.
+
+    Raises:
+        SessionQuarantinedError: it was quarantined before; nothing is changed.
+        SessionNotFoundError, SessionArchivedError, SessionClosedError, SessionBusyError: as `begin_turn`.
+        CallNotFoundError, CallSettledError: a decision names no open call, or one that never ran.
+    """
+    session = undriven(owner, rows.session_row(db, session_id), force=force)
+    if session.closed:
+        raise SessionClosedError(session.id)
+    if session.archived:
+        raise SessionArchivedError(session.id)
+    last = rows.last_turn(db, session)
+    calls = {call.id: call for call in rows.open_calls(db, session)}
+    for call_id, decision in decisions.items():
+        _check_decision(session, calls, call_id, decision)
+    answered = last is None or (last.state is TurnState.DONE and not calls)
+    if last is None or answered or (only_orphan and not last.state.live):
+        return Known(session=session, turn=last)
+    if session.quarantined:
+        raise pending(session, tuple(calls.values()))
+    interrupt_dead(db, at, session)
+    if max_recoveries is not None and session.recoveries >= max_recoveries:
+        db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=0)
+        db.run("quarantine_session", session=session.key, at=at)
+        return Quarantined(session=rows.session_row(db, session_id), calls=tuple(calls.values()))
+    if accept is not None:
+        accept([call for call in calls.values() if decisions.get(call.id) != "abort"])
+    aborted = []
+    for call_id, decision in decisions.items():
+        call = calls[call_id]
+        if decision == "abort":
+            aborted.append(abort_one(db, at, session, calls.pop(call_id), "given up by decision"))
+        else:
+            db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=decision)
+    if aborted:
+        db.run("add_input", session=session.key, more_seq=0, more_active=len(aborted))
+    claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at, recovers=1)
+    assert claimed is not None
+    claim = Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
+    spent = db.one("rounds_of_origin", session=session.key, origin=last.origin)
+    assert spent is not None
+    state = TurnState.ACTING if calls else TurnState.ASKING
+    insert_turn(db, at, owner, claim, origin=last.origin, state=state)
+    return Begun(
+        claim=claim,
+        origin=last.origin,
+        state=state,
+        next_seq=session.next_seq,
+        active=session.active + len(aborted),
+        added=tuple(aborted),
+        born=to_micros(session.created_at),
+        was=session.epoch,
+        rounds=spent["rounds"],
+        tool_calls=spent["tool_calls"],
+        calls=tuple(rows.open_calls(db, session)),
+        model=session.model,
+        inputs_wait=any(row["mode"] == InputMode.STEER for row in db.all("waiting_inputs", session=session.key)),
+    )
+
+
+def _check_decision(
+    session: records.SessionRow, calls: Mapping[str, records.CallInfo], call_id: str, decision: str
+) -> None:
+    if decision not in ("retry", "report", "abort"):
+        raise InputInvalidError("decisions", f"says {decision!r} of call {call_id}", "say retry, report or abort")
+    call = calls.get(call_id)
+    if call is None:
+        raise CallNotFoundError(session.id, call_id, list(calls))
+    if decision != "abort" and not call.attempt:
+        raise CallSettledError(
+            session.id, call_id, "requested", "it never ran, so it will run when the session is resumed; or abort it"
+        )
