@@ -9,7 +9,7 @@ import pytest
 from llm_client.messages import AssistantMessage, UserMessage, wire
 from power_loop import open_store
 from power_loop.engine import facts as f
-from power_loop.errors import StateError
+from power_loop.errors import SessionNotFoundError, StateError
 from power_loop.store.contract import Begun, Input, NewSession
 from power_loop.values import SessionId
 from tests.store.kit import dump
@@ -48,4 +48,16 @@ async def test_facts_that_do_not_follow_from_what_is_stored_are_refused(tmp_path
         await store.record(begun.claim, facts)
     assert dump(path) == before
     await store.record(begun.claim, [ANSWER])
+    await store.aclose()
+
+
+async def test_a_turn_whose_session_was_deleted_hears_that_and_not_of_damage(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "agent.db")
+    await store.create_session(NewSession(id=S))
+    begun = await store.begin_turn(Input(session=S, body=wire(UserMessage(content="hi"))))
+    assert isinstance(begun, Begun)
+    store.release(begun.claim)
+    await store.delete_session(S)
+    with pytest.raises(SessionNotFoundError):
+        await store.take_inputs(begun.claim)
     await store.aclose()

@@ -10,7 +10,7 @@ from power_loop.engine.calls import CallState, check_move
 from power_loop.engine.recover import is_progress
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import EpochLostError, PowerLoopError, SessionNotFoundError, StateError
-from power_loop.store import seals
+from power_loop.store import parsing, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Claim
@@ -55,9 +55,12 @@ def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
     The turn must be at a round boundary, with all it has said recorded.
 
     Raises:
-        EpochLostError: another process took the session over; nothing is taken.
+        EpochLostError, SessionNotFoundError: another process took the session over, or deleted it; nothing is taken.
     """
-    session = rows.session_by_key(db, claim.key)
+    found = db.one("session_by_key", key=claim.key)
+    if found is None:
+        raise SessionNotFoundError(claim.session)
+    session = parsing.session_of(db, found)
     waiting = [row for row in db.all("waiting_inputs", session=claim.key) if row["mode"] == InputMode.STEER]
     if not waiting:
         return ()
