@@ -14,7 +14,7 @@ from power_loop import open_store
 from power_loop.engine import facts as f
 from power_loop.errors import EpochLostError, SessionNotFoundError, StateError
 from power_loop.store import SessionStore
-from power_loop.store.contract import Begun, Claim, Input, Known
+from power_loop.store.contract import Begun, Claim, Input, Known, Waiting
 from power_loop.store.records import StoredMessage, UsageInfo
 from power_loop.testing.conformance import OpenStore, SessionStoreConformance
 from power_loop.values import SessionId
@@ -177,6 +177,27 @@ class AbortsWithoutAnswer(Sound):
     async def begin_turn(self, wanted: Input) -> Begun | Known:
         got: Begun | Known = await self.real.begin_turn(replace(wanted, abort_reason=wanted.abort_reason or "silently"))
         return got
+
+
+class LosesWhatWaits(Sound):
+    async def begin_turn(self, wanted: Input) -> Begun | Known | Waiting:
+        got: Begun | Known | Waiting = await self.real.begin_turn(wanted)
+        if isinstance(got, Waiting):
+            await self.real.withdraw_input(wanted.session, got.number)
+        return got
+
+
+class TakesInputsBeforeTheCommit(Sound):
+    """Says which inputs are part of the turn, and leaves them in the inbox."""
+
+    async def take_inputs(self, claim: Claim) -> tuple[f.NewMessage, ...]:
+        waiting = await self.real.queued_inputs(claim.session)
+        return tuple(f.NewMessage(seq=4 + n, role="user", body=one.body) for n, one in enumerate(waiting))
+
+
+class RecoversForEver(Sound):
+    async def resume_turn(self, session: SessionId, decisions: Mapping[str, str], **how: Any) -> Any:
+        return await self.real.resume_turn(session, decisions, **how | {"max_recoveries": None})
 
 
 class BrokenRules(SessionStoreConformance):

@@ -30,6 +30,9 @@ STORES = {
     "FoldsOneTooFew": "test_a_compaction_marks_exactly_what_it_folds_and_its_note_stands_in_place",
     "NeverChanged": "test_changed_differs_after_every_commit_of_another_owner",
     "PagesAgain": "test_pages_put_together_are_the_whole_list",
+    "LosesWhatWaits": "test_input_that_may_wait_is_stored_while_a_turn_runs",
+    "TakesInputsBeforeTheCommit": "test_a_turn_takes_in_what_steers_it_between_rounds_in_the_order_of_arrival",
+    "RecoversForEver": "test_after_so_many_recoveries_a_session_is_set_aside_in_one_commit",
     "AbortsWithoutAnswer": "test_open_calls_refuse_a_new_input_and_the_refusal_carries_them",
 }
 

@@ -5,26 +5,11 @@ them over what the command line names. `kit` makes turns and their facts, and re
 pytest and pytest-asyncio (`power-loop[testing]`), which nothing else in the package does.
 """
 
+import pkgutil
+
 import pytest
 
-pytest.register_assert_rewrite(
-    *(
-        f"{__name__}.{rules}"
-        for rules in (
-            "begin",
-            "concurrency",
-            "decisions",
-            "fencing",
-            "keeping",
-            "kit",
-            "ledger",
-            "lifecycle",
-            "lookup",
-            "orphans",
-            "sink",
-        )
-    )
-)
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from power_loop.testing.conformance.kit import OpenStore  # noqa: E402
 from power_loop.testing.conformance.sink import MessageSinkConformance, OpenSink  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 
 from power_loop.engine.turns import SessionState
 from power_loop.errors import EpochLostError, PowerLoopError, SessionBusyError, SessionExistsError, StateError
-from power_loop.store.contract import Begun, Known, Listing, NewSession
+from power_loop.store.contract import Begun, Known, Listing, NewSession, Waiting
 from power_loop.testing.conformance.base import StoreRules
 from power_loop.testing.conformance.kit import (
     ALL,
@@ -126,7 +126,7 @@ class ConcurrencyRules(StoreRules):
     async def test_a_cancelled_begin_leaves_a_session_that_can_be_used(self, open_store: OpenStore, steps: int) -> None:
         async with opened(open_store) as store:
             await made(store)
-            got: list[Begun | Known] = []
+            got: list[Begun | Known | Waiting] = []
 
             async def begin() -> None:
                 got.append(await store.begin_turn(input_of("first")))

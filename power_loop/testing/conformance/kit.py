@@ -37,6 +37,12 @@ class Driven:
     async def record(self, *facts: f.Fact) -> None:
         await self.store.record(self.claim, facts)
 
+    async def takes(self) -> tuple[f.NewMessage, ...]:
+        """Take in the inputs that wait to steer it."""
+        taken = await self.store.take_inputs(self.claim)
+        self._next += len(taken)
+        return taken
+
     def asks(self, *names: str, effect: Effect = Effect.ONCE, ids: Sequence[str] = (), text: str = "") -> f.Fact:
         """An answer that asks for calls, `call_0` and so on; they are what `starts` and `settles` speak of."""
         seq = self._next
@@ -176,6 +182,7 @@ async def seen(store: SessionStore, session: str) -> dict[str, object]:
         "calls": await store.calls(of),
         "turns": await store.turns(of),
         "usage": await store.usage(of, None),
+        "inbox": await store.queued_inputs(of),
     }
 
 
@@ -186,6 +193,8 @@ async def everything(store: SessionStore) -> dict[str, object]:
         "sessions": sessions,
         "orphans": await store.orphans(),
         "stops": await store.stops_requested(),
+        "steered": await store.steered(),
+        "unattended": await store.unattended(),
         **{f"session {session}": await seen(store, session) for session in sessions},
     }
 

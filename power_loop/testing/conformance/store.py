@@ -6,11 +6,13 @@ from power_loop.testing.conformance.begin import BeginRules
 from power_loop.testing.conformance.concurrency import ConcurrencyRules
 from power_loop.testing.conformance.decisions import DecisionRules
 from power_loop.testing.conformance.fencing import FencingRules
+from power_loop.testing.conformance.inbox import InboxRules
 from power_loop.testing.conformance.keeping import KeepingRules
 from power_loop.testing.conformance.ledger import LedgerRules
 from power_loop.testing.conformance.lifecycle import LifecycleRules
 from power_loop.testing.conformance.lookup import LookupRules
 from power_loop.testing.conformance.orphans import OrphanRules
+from power_loop.testing.conformance.recovery import RecoveryRules
 
 
 class SessionStoreConformance(
@@ -22,6 +24,8 @@ class SessionStoreConformance(
     LookupRules,
     LifecycleRules,
     OrphanRules,
+    InboxRules,
+    RecoveryRules,
     ConcurrencyRules,
 ):
     """What `power_loop.store.contract.SessionStore` promises, as tests. Subclass it and override `open_store`.
