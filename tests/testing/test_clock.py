@@ -22,6 +22,7 @@ from llm_client.service import Usage
 from power_loop.testing import CountingIds, ManualClock, world
 
 clock = ManualClock()
+agent, session, steering = [], [], []
 
 @tool(effect="read")
 def look(what: str) -> str:
@@ -33,6 +34,10 @@ def look(what: str) -> str:
 async def pay(amount: int) -> str:
     "Pays."
     clock.advance(1)
+    if amount == 3:
+        steering.append(asyncio.create_task(agent[0].send("be quick", session[0], if_busy="steer")))
+        while not (await agent[0].get_session(session[0])).queued:
+            await asyncio.sleep(0.001)
     if amount > 100:
         raise OSError("the bank is closed")
     return "paid"
@@ -57,25 +62,27 @@ async def main():
         llm=ScriptedLLM(script, usage=usage), db_path=sys.argv[1], tools=[look, pay],
         config=AgentLoopConfig(context_window=256, system_prompt="be kind"), world=world(clock),
     ) as loop:
-        session = (await loop.send("hi")).session_id
+        agent.append(loop)
+        session.append((await loop.send("hi")).session_id)
         clock.advance(60)
-        await loop.send("look, then pay", session, request_id="r1")
+        await loop.send("look, then pay", session[0], request_id="r1")
+        await steering[0]
         clock.set(clock.now().replace(year=2020))
-        await loop.send("go on", session)
+        await loop.send("go on", session[0])
         try:
-            await loop.send("and on", session)
+            await loop.send("and on", session[0])
         except ModelError:
             clock.advance(5)
-        await loop.resume(session)
-        await loop.create_session(parent=session, metadata={"n": 1})
-        print(session)
+        await loop.resume(session[0])
+        await loop.create_session(parent=session[0], metadata={"n": 1})
+        print(session[0])
 
 asyncio.run(main())
 """
 
 
 def rows(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Every row of every table, without the owner's name (it holds the number of a process) and what seals it."""
+    """Every row of every table, without names of owners (they hold the number of a process) and what seals it."""
     with looked(path) as connection:
         connection.row_factory = sqlite3.Row
         found = {
@@ -84,6 +91,8 @@ def rows(path: Path) -> dict[str, list[dict[str, Any]]]:
         }
     for turn in found["turns"]:
         del turn["owner"], turn["crc"]
+    for waited in found["inputs"]:
+        del waited["sender"], waited["crc"]
     return found
 
 

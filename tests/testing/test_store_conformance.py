@@ -11,7 +11,7 @@ from power_loop.store import SessionStore
 from power_loop.testing.conformance import OpenStore, SessionStoreConformance
 
 
-@pytest.mark.acceptance("A1", "A2", "B1", "B2", "B9", "D1", "D2", "D3")
+@pytest.mark.acceptance("A1", "B1", "B9", "D1", "D2")
 class TestSqlite(SessionStoreConformance):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
