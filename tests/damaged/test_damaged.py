@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -136,3 +140,56 @@ def test_the_script_makes_the_databases(tmp_path: Path) -> None:
     made = [Path(line) for line in done.stdout.splitlines()]
     assert [path.parent.name for path in made] == ["protocol", "damaged_page"]
     assert all(path.is_file() for path in made)
+
+
+AS_NOBODY = """
+import os, sys
+from power_loop.cli import main
+from power_loop.store.port import statements
+statements("sqlite")  # nobody may not read this Python's own library
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def public(original: Path) -> Iterator[Path]:
+    """A database of a user without rights (ours, if we are one), in a folder that others can reach."""
+    folder = Path(tempfile.mkdtemp())
+    owner = 65534 if os.getuid() == 0 else os.getuid()
+    path = folder / "agent.db"
+    path.touch(0o600)
+    path.write_bytes(original.read_bytes())
+    for place in (folder, path):
+        os.chown(place, owner, -1)
+    yield path
+    folder.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.acceptance("A7")
+@pytest.mark.parametrize(
+    ("file", "folder", "code"),
+    [
+        (0o000, 0o700, "store.open"),
+        (0o600, 0o000, "store.open"),
+        (0o600, 0o500, "store.read_only"),
+        (0o600, 0o700, None),
+    ],
+    ids=["unreadable file", "closed folder", "read-only folder", "all is well"],
+)
+def test_what_may_not_be_read_is_said_so(public: Path, file: int, folder: int, code: str | None) -> None:
+    public.chmod(file)
+    public.parent.chmod(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, "doctor", "--json", "--db", str(public)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    opens = json.loads(done.stdout)["checks"][0]
+    assert (opens["name"], opens["code"]) == ("opens", code)
+    assert done.returncode == (Exit.OK if code is None else Exit.UNWELL)
+    assert (opens["way_out"] is None) == (code is None)
