@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,9 @@ def test_a_backup_at_rest_equals_its_source_in_every_row(home: Path, tmp_path: P
 
 async def test_a_backup_opens_resumes_and_sends(home: Path, tmp_path: Path) -> None:
     backup(home, tmp_path / "safe.db")
+    async with StatefulAgentLoop(db_path=tmp_path / "safe.db") as loop:
+        assert len(await loop.list_sessions()) == 4
+    assert beside(tmp_path / "safe.db") == ["home", "safe.db"]
     async with a_loop(tmp_path / "safe.db", ["went on", "hello"]) as loop:
         assert (await loop.get_session("delta")).state is SessionState.INTERRUPTED_BEFORE_MODEL
         assert (await loop.resume("delta")).final_text == "went on"
@@ -139,6 +142,19 @@ def test_the_writer_goes_on_while_a_backup_reads(tmp_path: Path) -> None:
         writer.kill()
     assert copied.messages <= seen[0] < len(table(path, "messages", "1, 2"))
     assert is_healthy(copy)
+
+
+def test_the_doctor_finds_nothing_bad_beside_a_busy_writer(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    with child(WRITER, path) as writer:
+        says(writer, "warm")
+        before = len(table(path, "messages", "1, 2"))
+        for _ in range(12):
+            found = {finding.name: finding for finding in examine(path)}
+            assert [finding for finding in found.values() if finding.grade is Grade.BAD] == []
+            assert found["wal"].grade is Grade.OK
+        writer.kill()
+    assert len(table(path, "messages", "1, 2")) > before
 
 
 def test_there_is_a_file_already(home: Path, tmp_path: Path) -> None:
@@ -304,6 +320,50 @@ def test_owners_of_the_dead_are_cleared(home: Path, whole: Path) -> None:
     assert home.with_name("agent.db.owners").is_dir()
     restore(whole, home, force=True)
     assert beside(home) == ["agent.db", "agent.db.before-restore"]
+
+
+LATE = """
+from power_loop.store import open_store
+async def main():
+    try:
+        store = await open_store(sys.argv[1], busy_timeout=30)
+    except StoreError as error:
+        print(error.code, flush=True)
+    else:
+        await store.aclose()
+        print("opened", flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_who_waits_for_a_file_that_a_restore_replaces_opens_no_old_one(home: Path, whole: Path) -> None:
+    """Another process meets the lock of the restore; it opens the new file, or hears that the old one is gone."""
+    waiting: list[Any] = []
+
+    def reached(name: str) -> None:
+        if name == "restore.kept":
+            command = [sys.executable, "-c", PRELUDE + LATE, str(home)]
+            env = {**os.environ, "PYTHONPATH": str(ROOT)}
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+            waiting.append(process)
+            while str(home) not in opened_by(process.pid):
+                assert process.poll() is None
+
+    await asyncio.to_thread(restore, whole, home, force=True, world=World(reached=reached))
+    with waiting[0] as process:
+        said = process.communicate(timeout=60)[0].strip()
+    assert said in ("store.gone", "opened")
+    assert beside(home) == ["agent.db", "agent.db.before-restore"]
+    assert dump(home) == dump(whole)
+    assert_sound(home)
+
+
+def opened_by(pid: int) -> set[str]:
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.add(os.readlink(link))
+    return found
 
 
 COPY = """

@@ -68,6 +68,8 @@ def open_writer(how: Opening) -> sqlite3.Connection:
                 raise StoreOpenError(
                     str(how.path), f"it cannot use a write-ahead log (journal mode {mode})", "put it on a local disk"
                 )
+            # A connection that never read through a log it has just begun would not remove it when it closes.
+            migrating.version(connection)
         except BaseException:
             connection.close()
             raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from power_loop.errors import StoreDamagedError, StoreError
@@ -56,7 +56,7 @@ def examine(path: str | os.PathLike[str]) -> list[Finding]:
             opened,
             *around,
             *permissions(how.path),
-            *(found for name, check in checks for found in _asked(name, check, db.path)),
+            *(found for name, check in checks for found in _asked(connection, name, check, db.path)),
         ]
 
 
@@ -67,7 +67,7 @@ def each_session(path: str | os.PathLike[str]) -> list[records.SessionInfo | Sto
         StoreError: the file cannot be read.
     """
     how = _how(path)
-    with closing(open_reader(how)) as connection, translated(str(how.path)):
+    with closing(open_reader(how)) as connection, translated(str(how.path)), _one_moment(connection):
         return list(each_read(SqlitePort(connection, str(how.path), how.world.reached), _drives(how)))
 
 
@@ -186,13 +186,25 @@ def attention(db: Port, drives: Drives) -> Finding:
     )
 
 
-def _asked(name: str, check: Callable[[], Iterable[Finding]], path: str) -> list[Finding]:
+def _asked(
+    connection: sqlite3.Connection, name: str, check: Callable[[], Iterable[Finding]], path: str
+) -> list[Finding]:
     try:
-        with translated(path):
+        with translated(path), _one_moment(connection):
             return list(check())
     except StoreError as error:
         words = f"could not be examined: {error.problem}"
         return [Finding(name=name, grade=Grade.BAD, words=words, way_out=error.way_out, code=error.code)]
+
+
+@contextmanager
+def _one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """Within, what others commit does not come between two questions."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _unopened(error: StoreError) -> Finding:

@@ -84,7 +84,7 @@ def filesystem(path: Path, table: str | None) -> Finding:
 def wal(path: Path) -> Finding:
     try:
         size = path.stat().st_size
-        found = log.read(path) if size <= LARGE_WAL else log.Log(sound=True)
+        found = log.settled(path) if size <= LARGE_WAL else log.Log(sound=True)
     except FileNotFoundError:
         return Finding(name="wal", words="there is no write-ahead log: all there is is in the file")
     except OSError as error:
