@@ -20,6 +20,7 @@ import pytest
 from power_loop.cli import main
 from power_loop.cli.exits import Exit
 from power_loop.store.port import statements
+from power_loop.store.sqlite.doctor import Grade, examine
 from power_loop.store.sqlite.doctor.invariants import INVARIANTS
 from tests.damaged.damage import Damage, reseal
 from tests.damaged.make import CORPUS, damaged, sound
@@ -129,6 +130,14 @@ def test_every_finding_is_in_the_documentation() -> None:
     for invariant in INVARIANTS:
         assert rows.get(invariant.name) == invariant.holds
     assert {damage.rule for damage in CORPUS.values()} <= set(rows)
+
+
+def test_the_way_out_of_a_lying_index_leads_out(original: Path, tmp_path: Path) -> None:
+    path = damaged(original, tmp_path / "home", CORPUS["lying_index"])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("REINDEX")
+    assert [finding for finding in examine(path) if finding.grade is Grade.BAD] == []
+    assert rows(path) == rows(original)
 
 
 def test_the_script_makes_the_databases(tmp_path: Path) -> None:

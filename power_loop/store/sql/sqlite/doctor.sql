@@ -3,6 +3,13 @@
 -- does not know the CHECKs: what they would find is for the checksums and the invariants.
 PRAGMA integrity_check(50);
 
+-- name: doctor_tables
+SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name;
+
+-- name: doctor_integrity_of
+-- One table and its indexes, for when the check of the whole file gives up.
+SELECT integrity_check FROM pragma_integrity_check(:table) LIMIT 5;
+
 -- name: doctor_foreign_keys
 PRAGMA foreign_key_check;
 

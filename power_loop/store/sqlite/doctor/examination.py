@@ -23,7 +23,10 @@ from power_loop.store.sqlite.owners import Owners
 from power_loop.store.transactions.begin import Drives
 from power_loop.values import World
 
-SALVAGE: Final = "restore a backup, or salvage what can be read with `sqlite3 FILE .recover`"
+SALVAGE: Final = (
+    "restore a backup; where checksums and consistency are ok, `sqlite3 FILE REINDEX` may mend it; "
+    "else salvage what can be read with `sqlite3 FILE .recover`"
+)
 
 
 def examine(path: str | os.PathLike[str]) -> list[Finding]:
@@ -126,16 +129,29 @@ def schema(db: Port, how: Opening) -> Finding:
 
 
 def integrity(db: Port) -> Finding:
-    problems = [str(row["integrity_check"]) for row in db.all("doctor_integrity")]
-    if problems == ["ok"]:
+    try:
+        with translated(db.path):
+            problems = [Spot(what=str(row["integrity_check"])) for row in db.all("doctor_integrity")]
+    except StoreError:
+        problems = [spot for row in db.all("doctor_tables") for spot in _damage_of(db, row["name"])]
+    if [spot.what for spot in problems] == ["ok"]:
         return Finding(name="integrity", words="PRAGMA integrity_check: ok")
     return Finding(
         name="integrity",
         grade=Grade.BAD,
         words=f"PRAGMA integrity_check finds {len(problems)} or more problems",
         way_out=SALVAGE,
-        spots=tuple(Spot(what=problem) for problem in problems),
+        spots=tuple(problems),
     )
+
+
+def _damage_of(db: Port, table: str) -> Sequence[Spot]:
+    try:
+        with translated(db.path):
+            found = [str(row["integrity_check"]) for row in db.all("doctor_integrity_of", table=table)]
+    except StoreError as error:
+        found = [error.problem]
+    return [Spot(table=table, what=f"table {table} or an index of it: {what}") for what in found if what != "ok"]
 
 
 def foreign_keys(db: Port) -> Finding:
