@@ -25,7 +25,7 @@ from power_loop.values import World
 
 SALVAGE: Final = (
     "restore a backup; where checksums and consistency are ok, `sqlite3 FILE REINDEX` may mend it; "
-    "else salvage what can be read with `sqlite3 FILE .recover`"
+    "else salvage what can be read with `sqlite3 FILE .recover` (of a shell from sqlite.org; some systems' lacks it)"
 )
 
 
