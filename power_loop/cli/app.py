@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import click
 
 import power_loop
+from power_loop.cli.backup import backup, restore
 from power_loop.cli.chat import chat
 from power_loop.cli.checkup import doctor
 from power_loop.cli.decide import abort, free, resolve, withdraw
@@ -48,7 +49,9 @@ def commands(_: Told) -> None:
     """
 
 
-for command in (demo, chat, sessions, show, pending, resume, abort, resolve, free, withdraw, doctor):
+for command in (
+    demo, chat, sessions, show, pending, resume, abort, resolve, free, withdraw, doctor, backup, restore,
+):  # fmt: skip
     commands.add_command(command)
 
 

@@ -18,7 +18,10 @@ from power_loop.cli.exits import Exit
 from tests.cli.kit import CRASHED, IDLE, ROOT, command, contents, environment, rows, run
 
 TWICE = ["--tools", "agent_tools:all_tools", "--tools", "agent_tools:send_payment"]
-INTERFACE = ["sessions", "show", "pending", "resume", "abort", "resolve", "free", "withdraw", "doctor", "chat", "demo"]
+INTERFACE = [
+    "sessions", "show", "pending", "resume", "abort", "resolve", "free", "withdraw", "doctor", "backup", "restore",
+    "chat", "demo",
+]  # fmt: skip
 
 
 @pytest.mark.acceptance("L5", "L7")
