@@ -23,7 +23,7 @@ WAY_OUT: Final = "run `power-loop doctor` to list what is damaged; restore those
 
 def session_of(db: Port, row: Row) -> SessionRow:
     numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"], row["recoveries"])
-    _check(db, seals.is_session(row) and all(type(number) is int for number in numbers), row["id"], "the row")
+    _check(db, seals.is_session(row) and _counts(*numbers), row["id"], "the row")
     when = _Clock(db, row["id"], "the row")
     return SessionRow(
         key=row["key"],
@@ -87,6 +87,7 @@ def turn_of(db: Port, session: SessionRow, row: Row) -> TurnInfo:
     ended = row["ended_at"] is not None
     end = (row["status"], row["stop_reason"], row["error_code"], row["error"], row["answer_seq"])
     _check(db, state.live != ended and (not ended or row["end_crc"] == seals.end_seal(*end)), session.id, thing)
+    _check(db, _counts(row["rounds"], row["tool_calls"]), session.id, thing)
     when = _Clock(db, session.id, thing)
     return TurnInfo(
         number=row["number"],
@@ -125,7 +126,7 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
     settled_by = row["settled_by"]
     decision = row["decision"]
     sound = decision in (None, "retry", "report") and state.open == (row["result_seq"] is None) == (settled_by is None)
-    _check(db, sound, session.id, thing, key.seq)
+    _check(db, sound and _counts(row["attempt"], row["epoch"]), session.id, thing, key.seq)
     when = _Clock(db, session.id, thing)
     return CallInfo(
         key=key,
@@ -197,6 +198,11 @@ def damaged(db: Port, session: str, thing: str, seq: int | None = None) -> Store
 def _check(db: Port, sound: bool, session: str, thing: str, seq: int | None = None) -> None:
     if not sound:
         raise damaged(db, session, thing, seq)
+
+
+def _counts(*numbers: object) -> bool:
+    """Whether all of these can be what was counted: a damaged row may hold anything."""
+    return all(type(number) is int and number >= 0 for number in numbers)
 
 
 def _member(db: Port, words: type[E], word: str, session: str, thing: str) -> E:

@@ -32,6 +32,18 @@ SELECT session, seq, what
          GROUP BY s.key
         HAVING s.next_turn - 1 <> count(t.number)
         UNION ALL
+        SELECT id, NULL, counted || ' calls were counted, ' || there || ' are there'
+          FROM (SELECT s.id, (SELECT coalesce(sum(t.tool_calls), 0) FROM turns t WHERE t.session = s.key) AS counted,
+                       (SELECT count(*) FROM calls c WHERE c.session = s.key) AS there
+                  FROM sessions s)
+         WHERE counted <> there
+        UNION ALL
+        SELECT s.id, NULL, s.usage_rows || ' usage rows were written, ' || count(u.number) || ' are there'
+          FROM sessions s
+          LEFT JOIN usage u ON u.session = s.key
+         GROUP BY s.key
+        HAVING s.usage_rows <> count(u.number)
+        UNION ALL
         SELECT s.id, a.seq, 'message ' || a.seq || ' asks for ' || a.asked || ' calls, the ledger has ' || a.kept
           FROM (SELECT m.session, m.seq,
                        CASE WHEN json_valid(m.body) THEN coalesce(json_array_length(m.body, '$.tool_calls'), 0) END

@@ -47,7 +47,8 @@ SELECT * FROM usage WHERE session = :session ORDER BY number;
 
 -- name: last_usage
 -- The latest count of the context, and what a compaction left of it since.
-SELECT u.prompt_tokens + coalesce(u.completion_tokens, 0) AS tokens,
+SELECT u.*,
+       (SELECT max(l.number) FROM usage l WHERE l.session = u.session) AS latest,
        (SELECT c.after_tokens FROM compactions c
          WHERE c.session = u.session AND c.at > u.at AND c.undone_at IS NULL
          ORDER BY c.number DESC LIMIT 1) AS folded_to
