@@ -126,7 +126,12 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
     settled_by = row["settled_by"]
     decision = row["decision"]
     sound = decision in (None, "retry", "report") and state.open == (row["result_seq"] is None) == (settled_by is None)
-    _check(db, sound and _counts(row["attempt"], row["epoch"]), session.id, thing, key.seq)
+    ran = state in (CallState.STARTED, CallState.SUCCEEDED, CallState.TIMED_OUT, CallState.REPORTED)
+    sound = sound and _counts(row["attempt"], row["epoch"]) and (row["attempt"] == 0) == (row["started_at"] is None)
+    sound = sound and (row["attempt"] > 0 or not ran) and (row["attempt"] == 0 or state is not CallState.REQUESTED)
+    # Results stand where their answer kept a place for them.
+    sound = sound and row["result_seq"] in (None, key.seq + 1 + key.ordinal)
+    _check(db, sound, session.id, thing, key.seq)
     when = _Clock(db, session.id, thing)
     return CallInfo(
         key=key,

@@ -66,13 +66,15 @@ def history(db: Port, session_id: SessionId) -> History:
     """
     session = rows.session_row(db, session_id)
     found = _active(db, session)
-    counted = db.one("last_usage", session=session.key)
-    if counted is None:
+    tail = db.all("latest_usage", session=session.key)
+    usage = [parsing.usage_of(db, session, row) for row in tail]
+    first = usage[0].number if usage else 1
+    if [row.number for row in usage] != list(range(first, session.usage_rows + 1)):
+        raise parsing.damaged(db, session.id, "the list of usage rows")
+    if not usage or usage[0].purpose != "answer" or usage[0].prompt_tokens is None:
         return History(messages=found, counted=None, folded_since=False)
-    usage = parsing.usage_of(db, session, counted)
-    _all_there(db, session, "usage rows", counted["latest"], session.usage_rows)
-    folded_to = counted["folded_to"]
-    tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+    folded_to = tail[0]["folded_to"]
+    tokens = usage[0].prompt_tokens + (usage[0].completion_tokens or 0)
     return History(
         messages=found, counted=tokens if folded_to is None else folded_to, folded_since=folded_to is not None
     )
