@@ -60,7 +60,8 @@ def message_of(db: Port, session: SessionRow, row: Row, *, mark_damage: bool = F
         pinned=bool(row["pinned"]),
     )
     sound = row["crc"] == seals.message_seal(session.key, new, row["turn"], row["note_of"], at)
-    sound = sound and (state == "active" if row["folded_by"] is None else state == "compacted_out")
+    folded_by = row["folded_by"]
+    sound = sound and (state == "active" if folded_by is None else state == "compacted_out" and _counts(folded_by))
     if not sound and not mark_damage:
         _check(db, False, session.id, f"message {seq}", seq)
     return StoredMessage(
@@ -160,7 +161,7 @@ def usage_of(db: Port, session: SessionRow, row: Row) -> UsageInfo:
     tokens = (row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"], row["reasoning_tokens"])
     spent = (row["cost"], row["milliseconds"], row["at"])
     crc = seals.usage_seal(session.key, row["turn"], row["purpose"], row["model"], tokens, spent)
-    _check(db, row["crc"] == crc, session.id, thing)
+    _check(db, row["crc"] == crc and _counts(row["number"]), session.id, thing)
     return UsageInfo(
         number=row["number"],
         turn=row["turn"],
