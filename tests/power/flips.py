@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -39,7 +40,7 @@ from power_loop.values import SessionId
 from tests.power.scenario import Place, Scenario, a_loop, model, scenario
 
 UNSEALED: Final = frozenset(
-    {"rounds", "tool_calls", "attempt", "epoch", "active_messages"}
+    {"rounds", "tool_calls", "attempt", "epoch", "active_messages", "folded_by"}
     | {"started_at", "since", "settled_at", "ended_at", "updated_at", "owner_since"}
 )
 """Fields of what a read gives that may differ after a flip: times and counters that change with the row.
@@ -228,7 +229,7 @@ def _judged(path: Path, before: dict[str, Answer]) -> tuple[Outcome, list[str]]:
     try:
         return judge(path, before)
     except Exception as error:  # noqa: BLE001 - an error that is not ours, or no answer at all, is what is looked for
-        return Outcome.WRONG, [f"untyped: {error!r}"]
+        return Outcome.WRONG, [f"untyped: {error!r}", *traceback.format_tb(error.__traceback__)[-3:]]
 
 
 def _fresh(scratch: Path, raw: bytes) -> Path:
