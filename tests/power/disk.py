@@ -34,10 +34,14 @@ class File:
     waiting: list[Change] = field(default_factory=list)
 
     def flushed(self, changes: Sequence[Change]) -> None:
-        kept = set(map(id, changes))
         for change in changes:
             _apply(self.durable, change)
-        self.waiting = [change for change in self.waiting if id(change) not in kept]
+        self.failed(changes)
+
+    def failed(self, changes: Sequence[Change]) -> None:
+        """A flush that failed: no later one makes up for it, as the kernel takes these writes for done."""
+        gone = set(map(id, changes))
+        self.waiting = [change for change in self.waiting if id(change) not in gone]
 
 
 @dataclass(slots=True, eq=False)
@@ -59,10 +63,13 @@ class Folder:
         _name(self.now, names)
 
     def flushed(self, namings: Sequence[Naming]) -> None:
-        kept = set(map(id, namings))
         for naming in namings:
             _name(self.durable, naming.names)
-        self.waiting = [naming for naming in self.waiting if id(naming) not in kept]
+        self.failed(namings)
+
+    def failed(self, namings: Sequence[Naming]) -> None:
+        gone = set(map(id, namings))
+        self.waiting = [naming for naming in self.waiting if id(naming) not in gone]
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,10 @@ class Disk:
                         flushing[call.begun] = [change for change in there.waiting if change.ended < at]  # type: ignore[assignment]
                     else:
                         covered = flushing.pop(call.begun)
-                        there.flushed([] if self._lies else covered)  # type: ignore[arg-type]
+                        if call.result < 0:
+                            there.failed(covered)  # type: ignore[arg-type]
+                        elif not self._lies:
+                            there.flushed(covered)  # type: ignore[arg-type]
                 case (("write" | "pwrite64" | "ftruncate"), 0):
                     there = self._open.get(call.number(0))
                     if there is not None:

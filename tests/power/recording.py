@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.power import strace
+from tests.power.agent import TYPED
 from tests.power.scenario import Place, Scenario
 
 _CALLS: Final = (
@@ -49,12 +50,16 @@ class Call:
         return int(self.arguments[at])
 
 
-def record(of: Scenario, place: Place, synchronous: str) -> list[Call]:
-    """Run a scenario to its end under strace; every call that succeeded, in order of its beginning."""
+def record(of: Scenario, place: Place, synchronous: str, fault: str | None = None) -> list[Call]:
+    """Run a scenario to its end under strace; every call that succeeded and every failed flush, in order.
+
+    `fault` is what strace injects, as its `inject=` says it. The process may then end with a typed error.
+    """
     log = place.folder / "trace"
     place.folder.mkdir(parents=True, exist_ok=True)
-    ended = strace.run(place, [of.name, str(of.seed), synchronous], [*_OPTIONS, "-o", str(log)])
-    if ended.code:
+    inject = [] if fault is None else ["-e", f"inject={fault}"]
+    ended = strace.run(place, [of.name, str(of.seed), synchronous], [*_OPTIONS, *inject, "-o", str(log)])
+    if ended.code and (fault is None or ended.code != TYPED):
         raise RuntimeError(f"the scenario {of.name} itself failed: {ended}")
     calls = sorted(_parsed(log), key=lambda call: call.begun)
     log.unlink()
@@ -81,7 +86,7 @@ def _parsed(log: Path) -> Iterator[Call]:
             if whole is None:
                 assert text.endswith("= ?"), text[:300]  # the process ended inside
                 continue
-            if int(whole[3]) >= 0:
+            if int(whole[3]) >= 0 or whole[1] in ("fsync", "fdatasync"):
                 yield Call(whole[1], tuple(_arguments(whole[2])), int(whole[3]), begun, at)
 
 

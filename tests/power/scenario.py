@@ -113,6 +113,10 @@ def _upgrade(chance: random.Random) -> dict[str, Any]:
     return {"inputs": {"one": [_work(chance), _chat(chance, 500)]}, "base": oldest}
 
 
+def _turn(chance: random.Random) -> dict[str, Any]:
+    return {"inputs": {"one": ["work: lookup put pay lookup, ship; a turn"]}}
+
+
 KINDS: Final[dict[str, Callable[[random.Random], dict[str, Any]]]] = {
     "short": _short,
     "parallel": _parallel,
@@ -121,6 +125,7 @@ KINDS: Final[dict[str, Callable[[random.Random], dict[str, Any]]]] = {
     "checkpoint": _checkpoint,
     "reopened": _reopened,
     "upgrade": _upgrade,
+    "turn": _turn,
 }
 
 
