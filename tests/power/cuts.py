@@ -31,7 +31,10 @@ from tests.power.verdict import Way, judge
 
 CREATION: Final = "creation"
 """The short scenario, cut before its first acknowledgement; the others are cut after it."""
-SCENARIOS: Final = (CREATION, *(kind for kind in KINDS if kind != "turn"))
+FAILING: Final = "failing"
+"""The compaction scenario; one of its flushes fails, and what it would have flushed is never flushed any more."""
+_KIND: Final = {CREATION: "short", FAILING: "compaction"}
+SCENARIOS: Final = (CREATION, *(kind for kind in KINDS if kind != "turn"), FAILING)
 _MEMORY: Final = Path("/dev/shm")
 _A_RECORDING: Final = 40
 """Cuts of one recording: then the next seed runs."""
@@ -92,7 +95,7 @@ class Tally:
 
 def run(batch: Batch) -> list[Cut]:
     """Record a scenario, and judge the cuts. Forks: for a process of one thread."""
-    of = scenario("short" if batch.name == CREATION else batch.name, batch.seed)
+    of = scenario(_KIND.get(batch.name, batch.name), batch.seed)
     scratch = Path(tempfile.mkdtemp(prefix="cuts-", dir=_MEMORY if _MEMORY.is_dir() else None))
     found = []
     try:
@@ -102,7 +105,10 @@ def run(batch: Batch) -> list[Cut]:
             live.files.mkdir(parents=True)
             shutil.copyfile(of.base, live.database)
             base = {live.database.name: of.base.read_bytes()}
-        calls = record(of, live, batch.synchronous)
+        # Somewhere after the file was made, where the app would have to give up.
+        nth = random.Random(batch.seed).randrange(14, 42)
+        fault = f"fdatasync:error=EIO:when={nth}" if batch.name == FAILING else None
+        calls = record(of, live, batch.synchronous, fault)
         told = {call.number(0) for call in calls if call.name == "write" and b'"step": "create"' in call.data(1)}
         assert len(told) == 1, "one descriptor takes the acknowledgements"
         disk = Disk(live.files, live.ledger, *told, base, lies=batch.lies)
@@ -112,7 +118,7 @@ def run(batch: Batch) -> list[Cut]:
             way: Way = chance.choice(("resume", "abort"))
             problems = judge(place, of, way)
             kept = ""
-            if batch.keep:
+            if batch.keep or (problems and batch.synchronous == "FULL" and not batch.lies):
                 _rebuild(place := Place(Path(tempfile.mkdtemp(prefix="cut-"))), after)
                 kept = str(place.folder)
             found.append(
@@ -153,8 +159,9 @@ def _rebuild(place: Place, after: After) -> None:
 
 
 def batches(name: str, cuts: int, seed: int, synchronous: str, lies: bool) -> Iterator[Batch]:
-    for nth, first in enumerate(range(0, cuts, _A_RECORDING)):
-        numbers = tuple(range(first, min(cuts, first + _A_RECORDING)))
+    many = 8 if name == FAILING else _A_RECORDING
+    for nth, first in enumerate(range(0, cuts, many)):
+        numbers = tuple(range(first, min(cuts, first + many)))
         yield Batch(name=name, seed=seed + nth, synchronous=synchronous, cuts=numbers, lies=lies)
 
 
@@ -211,7 +218,8 @@ def main() -> int:
         (tally,) = sweep([name], share, **settings, jobs=options.jobs).values()
         print(f"{name:<12} {tally.words()}, {time.monotonic() - since:.0f} s", flush=True)
         for cut in [] if options.synchronous == "NORMAL" or options.lies else tally.failed[:5]:
-            print(f"  {cut.command()}", *cut.problems[:5], sep="\n      ", flush=True)
+            told = [f"{problem.kind}: {problem.words}" for problem in cut.problems[:5]]
+            print(f"  {cut.command()}  # files kept in {cut.files}", *told, sep="\n      ", flush=True)
         total.cuts += tally.cuts
         total.lost += tally.lost
         total.broken += tally.broken

@@ -40,6 +40,8 @@ KINDS: Final = {
     "writes fail from then on": "pwrite64:error=EIO:when={}+",
     "no space for a write": "pwrite64:error=ENOSPC:when={}",
     "no space from then on": "pwrite64:error=ENOSPC:when={}+",
+    "a truncation fails": "ftruncate:error=EIO:when={}",
+    "the link into place fails": "link:error=EIO:when={}",
 }
 _MEMORY: Final = Path("/dev/shm")
 _PATIENCE: Final = 60
