@@ -30,7 +30,8 @@ from tests.power.scenario import KINDS, Place, scenario
 from tests.power.verdict import Way, judge
 
 CREATION: Final = "creation"
-"""The short scenario, cut before its first acknowledgement; the others are cut after it."""
+"""The short scenario, cut before its first acknowledgement; the others are cut after it, an upgrade anywhere."""
+UPGRADE: Final = "upgrade"
 FAILING: Final = "failing"
 """The compaction scenario; one of its flushes fails, and what it would have flushed is never flushed any more."""
 _KIND: Final = {CREATION: "short", FAILING: "compaction"}
@@ -137,7 +138,7 @@ def _cuts(disk: Disk, calls: Sequence[Call], batch: Batch) -> Iterator[tuple[int
     moments = [
         (nth, what)
         for nth, what in enumerate(rehearsal.play(calls))
-        if rehearsal.acknowledged != (batch.name == CREATION)
+        if batch.name == UPGRADE or rehearsal.acknowledged != (batch.name == CREATION)
     ]
     rare = [(nth, what) for nth, what in moments if what != "pwrite64"]
     wanted: dict[int, list[tuple[int, random.Random]]] = {}
