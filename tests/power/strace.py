@@ -25,9 +25,13 @@ def missing() -> str | None:
         return "strace is for Linux"
     if shutil.which("strace") is None:
         return f"strace is not installed: {INSTALL}"
-    tried = subprocess.run(["strace", "-f", "-o", os.devnull, "true"], capture_output=True, text=True)
+    options = ["-f", "--seccomp-bpf", "-e", "inject=fdatasync:error=EIO:when=9", "-o", os.devnull]
+    tried = subprocess.run(["strace", *options, "true"], capture_output=True, text=True)
     if tried.returncode:
-        return f"ptrace is forbidden here (in a container: --cap-add=SYS_PTRACE): {tried.stderr.strip()[:200]}"
+        return (
+            "strace cannot trace here (5.3 or later is needed; ptrace may be forbidden, which a container allows with "
+            f"--cap-add=SYS_PTRACE): {tried.stderr.strip()[:200]}"
+        )
     return None
 
 
