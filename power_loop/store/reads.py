@@ -51,6 +51,9 @@ def list_sessions(db: Port, drives: Drives, which: Listing) -> list[records.Sess
 class History:
     """The active messages in the model's order, and how many tokens they were when last counted."""
 
+    key: int
+    epoch: int
+    """Of the session, as it was read: a driver that finds another than its own has lost it."""
     messages: list[records.StoredMessage]
     counted: int | None
     """Tokens up to and including the latest answer, as the provider reported them or a compaction left them."""
@@ -69,6 +72,8 @@ def history(db: Port, session_id: SessionId) -> History:
     counted = db.one("last_usage", session=session.key)
     folded_to = None if counted is None else counted["folded_to"]
     return History(
+        key=session.key,
+        epoch=session.epoch,
         messages=found,
         counted=None if counted is None else counted["tokens"] if folded_to is None else folded_to,
         folded_since=folded_to is not None,
