@@ -51,6 +51,9 @@ def list_sessions(db: Port, drives: Drives, which: Listing) -> list[records.Sess
 class History:
     """The active messages in the model's order, and how many tokens they were when last counted."""
 
+    key: int
+    epoch: int
+    """Of the session, as it was read: a driver that finds another than its own has lost it."""
     messages: list[records.StoredMessage]
     counted: int | None
     """Tokens up to and including the latest answer, as the provider reported them or a compaction left them."""
@@ -72,11 +75,15 @@ def history(db: Port, session_id: SessionId) -> History:
     if [row.number for row in usage] != list(range(first, session.usage_rows + 1)):
         raise parsing.damaged(db, session.id, "the list of usage rows")
     if not usage or usage[0].purpose != "answer" or usage[0].prompt_tokens is None:
-        return History(messages=found, counted=None, folded_since=False)
+        return History(key=session.key, epoch=session.epoch, messages=found, counted=None, folded_since=False)
     folded_to = tail[0]["folded_to"]
     tokens = usage[0].prompt_tokens + (usage[0].completion_tokens or 0)
     return History(
-        messages=found, counted=tokens if folded_to is None else folded_to, folded_since=folded_to is not None
+        key=session.key,
+        epoch=session.epoch,
+        messages=found,
+        counted=tokens if folded_to is None else folded_to,
+        folded_since=folded_to is not None,
     )
 
 

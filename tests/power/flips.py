@@ -25,8 +25,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from power_loop.store.sqlite.doctor import Grade
-
 from power_loop import (
     PowerLoopError,
     SessionInfo,
@@ -37,6 +35,7 @@ from power_loop import (
     tool,
 )
 from power_loop.store.sqlite import doctor
+from power_loop.store.sqlite.doctor import Grade
 from power_loop.values import SessionId
 from tests.power.scenario import Place, Scenario, a_loop, model, scenario
 

@@ -10,11 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from power_loop.store.sqlite.doctor import Grade
 
 from llm_client.scripted import ScriptedLLM
 from power_loop import StatefulAgentLoop, StoreDamagedError, open_store
 from power_loop.store.sqlite import doctor
+from power_loop.store.sqlite.doctor import Grade
 from power_loop.values import SessionId
 from tests.power.flips import Outcome, original, sweep
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final, Literal, TypeAlias
 
-from power_loop.store.sqlite.doctor import Grade
-
 from power_loop import StatefulAgentLoop
 from power_loop.store.sqlite import doctor
+from power_loop.store.sqlite.doctor import Grade
 from tests.power.oracle import Evidence, Problem, Rows, always, rested
 from tests.power.scenario import LAST, Place, Scenario, a_loop, acknowledgement, create, heard, told
 
