@@ -253,6 +253,7 @@ async def test_a_timeout_around_send_is_a_cancellation(tmp_path: Path) -> None:
         assert (await loop.resume("s")).final_text == "then"
 
 
+@pytest.mark.acceptance("L6")
 async def test_closing_stops_what_runs_and_refuses_what_waits(tmp_path: Path) -> None:
     entered = asyncio.Event()
 
@@ -278,6 +279,7 @@ async def test_closing_stops_what_runs_and_refuses_what_waits(tmp_path: Path) ->
     assert (await asyncio.to_thread(lambda: open_loop(tmp_path, ["back"]).send_sync("three", "s"))).final_text == "back"
 
 
+@pytest.mark.acceptance("L6")
 async def test_closing_at_any_moment_of_a_send_leaves_no_live_turn(tmp_path: Path) -> None:
     for moments in range(30):
         loop = open_loop(tmp_path, [lambda _: asyncio.sleep(FOREVER, "")], synchronous="NORMAL")
@@ -294,6 +296,7 @@ async def test_closing_at_any_moment_of_a_send_leaves_no_live_turn(tmp_path: Pat
     assert [row for row in dump(tmp_path)["turns"] if "asking" in row] == []
 
 
+@pytest.mark.acceptance("L6")
 async def test_closing_waits_for_turns_as_long_as_it_is_told(tmp_path: Path) -> None:
     entered, release = asyncio.Event(), asyncio.Event()
 
