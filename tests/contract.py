@@ -66,7 +66,7 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [part for part in PARTS if options.only is None or part.name in options.only]
     ends = [(part, *run(part, 0.05 if options.quick else 1.0, options.seed, options.jobs)) for part in chosen]
-    print(f"\n| part | verdict | seconds | last line |\n|---|---|---:|---|\n{'\n'.join(map(_row, ends))}")
+    print("\n| part | verdict | seconds | last line |\n|---|---|---:|---|", *map(_row, ends), sep="\n")
     return int(any(code for _, code, _, _ in ends))
 
 
