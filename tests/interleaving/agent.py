@@ -38,7 +38,8 @@ class Account:
     """By session: how many are in a model or a tool of it right now."""
     at_once: Counter[str] = field(default_factory=Counter)
     """By session: the most turns that were ever in the model together."""
-    waits: int = 0
+    shown: list[tuple[str, list[str]]] = field(default_factory=list)
+    """By session: the inputs in each request, none of which was folded."""
 
     @contextmanager
     def asking(self, session: str) -> Iterator[None]:
@@ -84,6 +85,9 @@ def model(account: Account) -> ScriptedLLM:
             return "what was said before"
         last = max(at for at, message in enumerate(messages) if message["role"] == "user")
         text = content(messages[last])
+        inputs = [content(message) for message in messages if message["role"] == "user"]
+        if all(line.startswith(session_of(text)) for line in inputs):
+            account.shown.append((session_of(text), inputs))
         with account.asking(session_of(text)):
             await account.linger()
         done = sum("tool_calls" in message for message in messages[last:])

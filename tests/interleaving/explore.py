@@ -131,7 +131,7 @@ async def _played(play: Play, path: Path, loop: ShuffledLoop, verdict: Verdict) 
         forced = any(it.how.get("force") for it in play.attempts)
         died = any(it.what == "die" for it in play.attempts)
         verdict.problems += [*oracle.histories(rows), *oracle.effects(play.account, rows, forced=forced, died=died)]
-        verdict.problems += [*witness.problems, *oracle.free(path)]
+        verdict.problems += [*witness.problems, *oracle.free(path), *oracle.shown(play, rows)]
         verdict.commits = witness.commits
     finally:
         witness.close()

@@ -111,14 +111,17 @@ def quiet(play: Play) -> Iterator[str]:
 
 def answered(attempts: Sequence[Attempt]) -> Iterator[str]:
     """Every caller got what it was promised: a result, or an error that is meant for it."""
+    meant: list[type[Exception]] = [*REFUSALS, *LOSSES]
+    left = any(it.what in ("leave", "die") for it in attempts)
+    if not left:
+        meant.remove(LoopClosedError)
+    if not any(it.how.get("force") or it.what == "die" for it in attempts):
+        meant.remove(EpochLostError)  # nobody is robbed but by force, or after death
     for it in attempts:
-        if isinstance(it.error, asyncio.CancelledError):
-            continue
-        if it.error is not None and not isinstance(it.error, (*REFUSALS, *LOSSES)):
-            yield f"{it} is no error for a caller"
-        for entry in it.result if it.what == "recover" and it.result else ():
-            if entry.error is not None and not isinstance(entry.error, (*REFUSALS, *LOSSES)):
-                yield f"recover came back with {entry.error!r}"
+        errors = [it.error, *(entry.error for entry in (it.result if it.what == "recover" and it.result else ()))]
+        for error in errors:
+            if error is not None and not isinstance(error, (*meant, asyncio.CancelledError)):
+                yield f"{it}: {error!r} is not meant for it"
 
 
 def recovered(play: Play) -> Iterator[str]:
@@ -128,7 +131,7 @@ def recovered(play: Play) -> Iterator[str]:
         for it in play.attempts
         if it.what == "recover" and it.result
         for entry in it.result
-        if entry.error is None
+        if entry.error is None or isinstance(entry.error, ModelError)
     )
     if play.mortal:
         yield from (f"{session} was taken up {times} times" for session, times in taken.items() if times > 1)
@@ -144,6 +147,7 @@ def inputs(play: Play, rows: Rows) -> Iterator[str]:
         if row["role"] == "user" and row["note_of"] is None
     )
     turns = {(ids[row["session"]], row["number"]): row for row in rows["turns"]}
+    origins = {(session, row["request_id"]): number for (session, number), row in turns.items()}
     bodies = {(ids[row["session"]], row["seq"]): json.loads(row["body"])["content"] for row in rows["messages"]}
     yield from (f"input {text} is stored {times} times" for (_, text), times in stored.items() if times > 1)
     for it in play.attempts:
@@ -156,6 +160,9 @@ def inputs(play: Play, rows: Rows) -> Iterator[str]:
         if it.result is None or it.result.stop_reason == "idle":
             continue  # a request that was given up, and the session went on with other inputs
         turn = turns.get((it.session, it.result.turn))
+        request = it.how.get("request_id")
+        if turn and request and turn["origin"] != origins.get((it.session, request)):
+            continue  # the same: another input was left unanswered after it, and `send` went on from there
         if turn is None:
             yield f"{it}: its turn is not stored"
         elif it.result.status in ANSWERED:
@@ -163,6 +170,22 @@ def inputs(play: Play, rows: Rows) -> Iterator[str]:
                 yield f"{it}: its answer is not stored, turn {turn}"
             if it.result.final_text != f"re {it.text}":
                 yield f"{it} was answered with {it.result.final_text}"
+
+
+def shown(play: Play, rows: Rows) -> Iterator[str]:
+    """What a model was shown are all inputs up to the one it is to answer, as they are stored."""
+    if play.config.context_window < 1000:
+        return  # some were folded
+    gone = {it.session for it in play.attempts if it.what == "delete"}
+    for session in rows["sessions"]:
+        stored = [
+            json.loads(row["body"])["content"]
+            for row in rows["messages"]
+            if (row["session"], row["role"]) == (session["key"], "user")
+        ]
+        for who, inputs in play.account.shown:
+            if who == session["id"] and who not in gone and inputs != stored[: len(inputs)]:
+                yield f"{who}: a model was shown {inputs}, stored are {stored}"
 
 
 def histories(rows: Rows) -> Iterator[str]:
