@@ -1,11 +1,38 @@
-"""The test kit: model servers that answer from a script and hold clients to the provider's protocol.
+"""The test kit: scripted models that hold clients to the provider's protocol, and the kill sweep for any app.
 
-`script` is what is said and what goes wrong, `protocol` the provider's rules, `scripted_server` the server on a thread,
-`process` the same in a process, `server` its command line. Nothing in the product imports this package.
+`script` is what is said and what goes wrong, `protocol` the provider's rules, `model` a model in process,
+`scripted_server` a server on a thread, `process` the same in a process, `server` its command line, `crash` the kill
+sweep. Nothing in the product imports this package but the demo.
 """
 
+from power_loop.testing.crash import (
+    Client,
+    CrashFailures,
+    CrashPoints,
+    CrashReport,
+    FakeRemote,
+    Scenario,
+    crash_everywhere,
+)
+from power_loop.testing.model import ScriptedModel
 from power_loop.testing.process import ServerProcess
 from power_loop.testing.script import Asked, Call, Fault, Reply, ScriptError
 from power_loop.testing.scripted_server import ScriptedServer
 
-__all__ = ["Asked", "Call", "Fault", "Reply", "ScriptError", "ScriptedServer", "ServerProcess"]
+__all__ = [
+    "Asked",
+    "Call",
+    "Client",
+    "CrashFailures",
+    "CrashPoints",
+    "CrashReport",
+    "FakeRemote",
+    "Fault",
+    "Reply",
+    "Scenario",
+    "ScriptError",
+    "ScriptedModel",
+    "ScriptedServer",
+    "ServerProcess",
+    "crash_everywhere",
+]
