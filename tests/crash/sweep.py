@@ -38,7 +38,7 @@ def sweep(jury: Jury, name: str, share: float, seed: int) -> CrashReport:
     chance = random.Random(f"{seed} {name}")
     points = all_points(jury, name, report)
     tell(f"{name}: {len(points)} points")
-    for way in ways_of(name):
+    for way in WAYS:
         some = points if share >= 1 else chance.sample(points, max(1, round(share * len(points))))
         if way == TAKEOVER:
             run(jury, report, way, takeovers(name, points), tell)
@@ -63,13 +63,8 @@ def scatter(jury: Jury, name: str, kills: int, seed: int) -> CrashReport:
     return report
 
 
-def ways_of(name: str) -> Sequence[str]:
-    """Taking over from a hung owner is for scenarios of one process."""
-    return tuple(WAYS) if scenarios.takes_over(name) else tuple(way for way in WAYS if way != TAKEOVER)
-
-
 def _by_chance(name: str, points: Sequence[Point], chance: random.Random) -> Case:
-    way = chance.choice(ways_of(name))
+    way = chance.choice(list(WAYS))
     if way == TAKEOVER:
         return chance.choice(list(takeovers(name, points)))
     return Case(scenario=name, way=way, kills=(chance.choice(points),))

@@ -112,6 +112,13 @@ class Client:
         append(self.place.sent, {"event": "heard", **about, **said})
         return _acknowledged({**about, **said})
 
+    async def decide(self, loop: StatefulAgentLoop, session: str) -> int:
+        """Say of each `once` call in doubt, as a person would, that nobody knows what it did; how many there were."""
+        doubts = [call for call in await loop.get_pending(session) if (call.state, call.effect) == ("in_doubt", "once")]
+        for call in doubts:
+            await loop.resolve(session, call.id, report=True)
+        return len(doubts)
+
     def as_number(self, number: int, **changes: Any) -> Self:
         """Another of the scenario's clients, in this process."""
         return replace(self, number=number, **changes)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from power_loop.testing.crash import oracle, outcome
 from power_loop.testing.crash.case import UNTOUCHED, Case, Verdict
 from power_loop.testing.crash.client import Client, ScenarioError
-from power_loop.testing.crash.evidence import Evidence, collect
+from power_loop.testing.crash.evidence import Evidence, Row, Rows, SessionRows, collect
 from power_loop.testing.crash.place import Place
 from power_loop.testing.crash.points import CrashPoints, Point
 from power_loop.testing.crash.processes import Processes, robbed, work
@@ -128,7 +128,7 @@ class Court:
         stopped = os.WIFSTOPPED(status := os.waitpid(second, os.WUNTRACED)[1])
         before = collect(processes.place)
         os.kill(first, signal.SIGCONT)
-        processes.heard("hangs", os.waitpid(first, 0)[1])
+        processes.let_end("hangs", first)
         if stopped:
             _add(verdict, "", _late_writes(left, before, collect(processes.place)))
             os.kill(second, signal.SIGCONT)
@@ -157,8 +157,13 @@ def _late_writes(left: Evidence, taken: Evidence, now: Evidence) -> Iterator[str
     for session in taken.sessions:
         robbed_of = epochs.get(session.id, 0) < session.row["epoch"]
         then = later.get(session.id)
-        if robbed_of and (then is None or (then.row, then.rows) != (session.row, session.rows)):
+        if robbed_of and (then is None or _moved(session) != _moved(then)):
             yield f"a late write of the former owner of session {session.id} was taken"
+
+
+def _moved(session: SessionRows) -> tuple[Row, Rows]:
+    """All of a session but what anybody may write at any time: that it is to stop."""
+    return {name: value for name, value in session.row.items() if not name.startswith("stop_")}, session.rows
 
 
 def _add(verdict: Verdict, when: str, problems: Iterable[str]) -> None:

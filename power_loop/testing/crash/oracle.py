@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_client.messages import AssistantMessage, text_of
 from power_loop.testing.crash.evidence import Evidence, Row, SessionRows, place_of
+from power_loop.testing.crash.place import Line
 from power_loop.testing.crash.runs import runs
 from power_loop.transcript.rules import violations
 
@@ -45,10 +46,15 @@ def _acknowledged(found: Evidence) -> Iterator[str]:
         if _requests(session)[said["request"]] != 1:
             yield f"{what} input {said['request']} is stored {_requests(session)[said['request']]} times"
         turn = next((row for row in session.table("turns") if row["number"] == said["turn"]), None)
-        if turn is None or turn["status"] != said["status"]:
+        if turn is None or not (turn["status"] == said["status"] or _given_up(turn, said)):
             yield f"{what} outcome {said['status']} of {said['request']} is not stored: {turn}"
         elif said["text"] != _answer(session, turn["answer_seq"]):
             yield f"{what} answer of {said['request']} is not the stored one, {_answer(session, turn['answer_seq'])!r}"
+
+
+def _given_up(turn: Row, said: Line) -> bool:
+    """Whether an outcome that left calls open was changed by giving those up, as `abort_pending` does."""
+    return said["status"] in ("stopped", "pending_tools", "cancelled") and turn["status"] == "cancelled"
 
 
 def _inputs(found: Evidence) -> Iterator[str]:

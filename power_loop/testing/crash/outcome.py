@@ -49,6 +49,10 @@ def effects(before: Evidence, after: Evidence, *, runs: bool) -> Iterator[str]:
     """What became of the calls that a death left behind: `runs` says whether the recovery resumes or gives them up."""
     earlier, later = before.starts(), after.starts()
     now_by_id = {session.id: session for session in after.sessions}
+    stopped = any(
+        line["event"] == "lost" or line.get("status", "completed") != "completed"
+        for line in after.sent[len(before.sent) :]
+    )
     for session in before.sessions:
         if (then := now_by_id.get(session.id)) is None:
             continue  # `kept` says so
@@ -61,7 +65,7 @@ def effects(before: Evidence, after: Evidence, *, runs: bool) -> Iterator[str]:
                 if problem is None and call["result_seq"] is None:
                     seen = [line for line in after.runs if line["key"] == key]
                     again = licensed(calls[key], seen)
-                    problem = _resumed(call, calls[key], more, again) if runs else _given_up(calls[key], more)
+                    problem = _resumed(call, calls[key], more, again, stopped) if runs else _given_up(calls[key], more)
                 if problem is not None:
                     yield f"session {session.id}: {call['state']} call {key} of {call['name']} {problem}"
 
@@ -76,7 +80,7 @@ def _given_up(now: Row, more: int) -> str | None:
     return None if now["state"] == "aborted" else f"was to be given up, and is {now['state']}"
 
 
-def _resumed(call: Row, now: Row, more: int, again: bool) -> str | None:
+def _resumed(call: Row, now: Row, more: int, again: bool, stopped: bool) -> str | None:
     """What is wrong with the end of a call that was open: a requested one runs, one in doubt as it must be."""
     if now["result_seq"] is None:
         return "is open still"
@@ -84,13 +88,16 @@ def _resumed(call: Row, now: Row, more: int, again: bool) -> str | None:
         return "was given up, though it was to go on"
     if now["settled_by"] == "gate":
         return f"was refused, and was entered {more} times" if more else None
-    if call["state"] == "started" and call["effect"] == "once":
-        allowed = (1,) if again and now["settled_by"] == "run" else (0,)
-        if now["settled_by"] == "run" and not again:
+    once = call["effect"] == "once" and not again
+    # A turn that the app itself stopped meanwhile is taken up once more.
+    most = 1 if once or not stopped else more
+    if call["state"] == "started" and call["effect"] == "once" and not (again and now["settled_by"] == "run"):
+        if now["settled_by"] == "run":
             return f"was in doubt and ran again, to be {now['state']}"
-    else:
-        allowed = (1,)
-    return None if more in allowed else f"was entered {more} times by the recovery, to be {now['state']}"
+        most = 0 if not again else most
+    elif more == 0:
+        return f"never ran, and is {now['state']}"
+    return None if more <= most else f"was entered {more} times by the recovery, to be {now['state']}"
 
 
 def rested(found: Evidence, witness: Mapping[str, Any], after: str, expected: set[str]) -> Iterator[str]:

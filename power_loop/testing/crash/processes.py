@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from power_loop.errors import EpochLostError
 from power_loop.testing.crash.case import Verdict
@@ -21,6 +22,10 @@ from power_loop.testing.crash.scenario import Scenario
 from power_loop.testing.crash.ways import App, Report
 
 Life: TypeAlias = Callable[[App], Coroutine[Any, Any, None]]
+
+_LOOKS: Final = 100
+_A_LOOK: Final = 0.01
+"""Seconds between looks at a process that was let go again."""
 
 
 async def work(app: App) -> None:
@@ -69,6 +74,17 @@ class Processes:
             self._be(name, life, points, number)
         return pid
 
+    def let_end(self, name: str, pid: int) -> None:
+        """Wait until a process that was robbed has heard so; if it waits for whoever robbed it, it has no more to say."""
+        for _ in range(_LOOKS):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self.heard(name, status)
+                return
+            time.sleep(_A_LOOK)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
     def heard(self, name: str, status: int, *, passing: bool = True) -> None:
         """Take in what a process that ended by itself has to say."""
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
@@ -101,6 +117,6 @@ class Processes:
             self.place.report(name).write_text(json.dumps(asdict(report) | {"passed": points.passed}))
             code = 0
         except BaseException:  # noqa: BLE001 - nothing may leave a fork
-            self.place.error(name).write_text(traceback.format_exc())
+            self.place.error(name).write_text(traceback.format_exc(limit=-3))
         finally:
             os._exit(code)

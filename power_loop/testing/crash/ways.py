@@ -14,7 +14,7 @@ from power_loop.errors import SessionBusyError, SessionPendingError
 from power_loop.stateful_loop import StatefulAgentLoop, StatefulResult
 from power_loop.testing.crash.client import Acknowledged, Client
 from power_loop.testing.crash.evidence import Rows, rows_of
-from power_loop.testing.crash.place import lines
+from power_loop.testing.crash.place import Line, lines
 from power_loop.testing.crash.scenario import Scenario
 from power_loop.values import InDoubt
 
@@ -167,7 +167,7 @@ async def retry_abort(app: App) -> None:
     """The same, with `on_pending="abort"`."""
     async with app.loop() as loop:
         await app.work_of_all(loop, "abort")
-        await _go_on(app, loop)
+        await _go_on(app, loop, "abort")
 
 
 async def new_resume(app: App) -> None:
@@ -222,11 +222,8 @@ async def _resumed(app: App, loop: StatefulAgentLoop, session: str, *, force: bo
 
 
 async def _decided(app: App, loop: StatefulAgentLoop, session: str, result: StatefulResult) -> None:
-    """Where the app wants a person to decide, one says that the outcome is unknown."""
-    while result.status == "pending_tools" and result.pending_tool_calls:
-        for call in result.pending_tool_calls:
-            if call.state == "in_doubt":
-                await loop.resolve(session, call.id, report=True)
+    """Where the app wants a person to decide, one does."""
+    while result.status == "pending_tools" and await app.client.decide(loop, session):
         result = await loop.resume(session)
     app.report.check(not result.pending_tool_calls, f"resume ended as {result.status} with calls open")
 
@@ -264,12 +261,12 @@ async def _new_input(app: App, way: str) -> None:
         await _after(app, loop, way)
 
 
-async def _go_on(app: App, loop: StatefulAgentLoop) -> None:
+async def _go_on(app: App, loop: StatefulAgentLoop, on_pending: str = "resume") -> None:
     """Do the rest of the work; what is acknowledged is there for whoever asks again, and nothing is asked or stored."""
-    await app.work_of_all(loop, "resume")
+    await app.work_of_all(loop, on_pending)
     before, asked = app.stored(), app.requests()
     for said in lines(app.client.place.sent):
-        if said["event"] == "heard" and said["request"] is not None and said["status"] == "completed":
+        if said["event"] == "heard" and said["request"] is not None and await _own(loop, said):
             text = next(
                 line["input"]
                 for line in lines(app.client.place.sent)
@@ -282,7 +279,14 @@ async def _go_on(app: App, loop: StatefulAgentLoop) -> None:
             app.report.check(known == told, f"the stored outcome of {said['request']} is {known}, told was {told}")
     app.report.check(app.requests() == asked, "an acknowledged input asked the model again")
     app.report.check(app.stored() == before, "an acknowledged input changed the file")
-    await _after(app, loop)
+    await _after(app, loop, on_pending)
+
+
+async def _own(loop: StatefulAgentLoop, said: Line) -> bool:
+    """Whether a client was told that its own input is done with: one passed over goes on where the session stands."""
+    turns = {turn.number: turn for turn in await loop.get_turns(said["at"])}
+    turn = turns[said["turn"]]
+    return turn.state == "done" and turns[turn.origin].request_id == said["request"]
 
 
 async def _after(app: App, loop: StatefulAgentLoop, on_pending: str = "resume") -> None:
