@@ -194,8 +194,8 @@ async def _act(client: Client, loop: StatefulAgentLoop, act: Act) -> None:
     seen = _entered(client, act)
     sending = asyncio.create_task(_sent(client, loop, act, options | {"stop_event": stop}))
     try:
-        while not sending.done() and _entered(client, act) == seen:
-            await asyncio.sleep(POLL)  # noqa: ASYNC110 - it is the file that says so, whichever process or thread wrote it
+        while not sending.done() and _entered(client, act) == seen:  # noqa: ASYNC110 - a file says so
+            await asyncio.sleep(POLL)
         if act.stop == "cancel":
             sending.cancel()
         elif act.stop == "request_stop" and act.session is not None:

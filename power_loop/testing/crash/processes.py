@@ -75,7 +75,7 @@ class Processes:
         return pid
 
     def let_end(self, name: str, pid: int) -> None:
-        """Wait until a process that was robbed has heard so; if it waits for whoever robbed it, it has no more to say."""
+        """Wait until a robbed process has heard so; one that waits for whoever robbed it has no more to say."""
         for _ in range(_LOOKS):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
