@@ -38,7 +38,12 @@ class Court:
         self._prepared = self._prepare()
         warm = self._new_place()
         client = Client(place=warm, process="warm", reached=_nowhere, url=url, prepared=self._prepared)
-        asyncio.run(work(App(scenario, client, Report())))  # loads what is loaded late
+        try:  # loads what is loaded late
+            asyncio.run(asyncio.wait_for(work(App(scenario, client, Report())), scenario.patience))
+        except TimeoutError:
+            raise ScenarioError(
+                f"the work did not end within {scenario.patience:g} s, and nothing was killed"
+            ) from None
         shutil.rmtree(warm.folder)
         self._prepared = self._prepare()  # anew: what the warm run used, it may have closed
         gc.collect()
