@@ -6,13 +6,16 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from power_loop.testing.crash.case import UNTOUCHED, Case, Verdict
 from power_loop.testing.crash.jury import Jury
 from power_loop.testing.crash.points import Point
-from power_loop.testing.crash.report import CrashReport, Series
+from power_loop.testing.crash.report import CrashReport, Series, told
 from power_loop.testing.crash.ways import RECOVERED, TAKEOVER, WAYS
+
+TOLD: Final = 3
+"""Failures of a series that are told at once; the report has all of them."""
 
 Tell: TypeAlias = Callable[[str], None]
 Again: TypeAlias = bool | Literal["every"]
@@ -43,7 +46,7 @@ def crash_everywhere(
         share: Of the points, by chance; at least one.
         seed: Chooses them. The same seed makes the same choice as long as the app passes the same points.
         jobs: Processes that work side by side.
-        tell: Hears a line a series.
+        tell: Hears a line a series, and its first failures at once.
 
     Raises:
         ValueError: there is no such way.
@@ -115,6 +118,8 @@ def run(jury: Jury, report: CrashReport, name: str, cases: Iterable[Case], tell:
     for verdict in jury.judge(cases):
         series.add(verdict)
         verdicts.append(verdict)
+        if verdict.problems and len(series.failed) <= TOLD:
+            tell(told(verdict))
     series.seconds = time.monotonic() - begun
     report.series.append(series)
     tell(series.line())

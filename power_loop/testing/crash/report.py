@@ -104,17 +104,17 @@ class CrashReport:
         Raises:
             CrashFailures: else; its text tells the failures, and the command that repeats each.
         """
-        told = list(self.problems)
+        lines = list(self.problems)
         if not self.points:
-            told.append("the untouched run passed no crash point: nothing was tested")
+            lines.append("the untouched run passed no crash point: nothing was tested")
         elif not self.kills:
-            told.append("no process was killed: nothing was tested")
-        told += [f"never seen: {name}" for name in sorted(set(sometimes) - self.seen)]
-        told += [_told(verdict) for verdict in self.failures[:SHOWN]]
+            lines.append("no process was killed: nothing was tested")
+        lines += [f"never seen: {name}" for name in sorted(set(sometimes) - self.seen)]
+        lines += [told(verdict) for verdict in self.failures[:SHOWN]]
         if len(self.failures) > SHOWN:
-            told.append(f"and {len(self.failures) - SHOWN} failures more")
-        if told:
-            raise CrashFailures(f"{self}\n" + "\n".join(told))
+            lines.append(f"and {len(self.failures) - SHOWN} failures more")
+        if lines:
+            raise CrashFailures(f"{self}\n" + "\n".join(lines))
 
     def __str__(self) -> str:
         return (
@@ -123,6 +123,7 @@ class CrashReport:
         )
 
 
-def _told(verdict: Verdict) -> str:
+def told(verdict: Verdict) -> str:
+    """A failure in words, below the command that repeats it."""
     left = "" if verdict.evidence is None else f"\n    what it left: {verdict.evidence}"
     return f"{verdict.case.command()}\n    " + "\n    ".join(verdict.problems) + left
