@@ -222,8 +222,8 @@ async def _resumed(app: App, loop: StatefulAgentLoop, session: str, *, force: bo
 
 
 async def _decided(app: App, loop: StatefulAgentLoop, session: str, result: StatefulResult) -> None:
-    """Where the app wants a person to decide, one does."""
-    while result.status == "pending_tools" and await app.client.decide(loop, session):
+    """Where the app wants a person to decide, one does; what somebody asked to stop meanwhile goes on."""
+    while result.status == "stopped" or (result.status == "pending_tools" and await app.client.decide(loop, session)):
         result = await loop.resume(session)
     app.report.check(not result.pending_tool_calls, f"resume ended as {result.status} with calls open")
 
