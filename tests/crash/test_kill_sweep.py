@@ -17,6 +17,9 @@ from power_loop.testing.crash.everywhere import all_points, once, run, takeovers
 from power_loop.testing.crash.jury import Jury
 from power_loop.testing.crash.report import Series
 from power_loop.testing.crash.ways import TAKEOVER
+from tests.crash.plans import ODD, ONCE, SAFE, plan_of
+from tests.crash.scenarios import HERE
+from tests.crash.sweep import scatter
 from tests.crash.two_rounds import NAME, OUTCOMES, WINDOWS
 
 SEED: Final = int(os.environ.get("CRASH_SEED", "2024"))
@@ -75,6 +78,10 @@ def report(jury: Jury, points: list[Point]) -> CrashReport:
     return report
 
 
+VARIED: Final = (1, 4, 8, 10, 16)
+"""Folding, a person who decides, two processes on one session, several sessions at once, turns that are stopped."""
+
+
 def of_way(report: CrashReport, way: str) -> list[Series]:
     return [series for series in report.series if series.name in (way, f"{way}, again")]
 
@@ -108,3 +115,25 @@ def test_the_points_are_those_of_two_rounds_and_a_compaction(points: list[Point]
     assert {f"tool.{name}.started" for name in ("lookup", "put", "pay", "ship")} <= names
     assert Point("sql.migrate.1", 20) in points
     assert Point("loop.calls_started", 4) in points
+
+
+@pytest.mark.acceptance("A1", "A6", "B2", "B5", "C6", "D1")
+@pytest.mark.parametrize("seed", VARIED)
+def test_seeded_scenarios_are_recovered(seed: int, jury: Jury) -> None:
+    report = scatter(jury, f"{HERE}:seed_{seed}", 20, SEED)
+    report.check()
+    assert report.kills >= 20
+
+
+def test_seeds_make_varied_plans_and_the_same_again() -> None:
+    plans = [plan_of(seed) for seed in range(1, 41)]
+    acts = [act for plan in plans for act in plan.acts]
+    assert {len(plan.clients) for plan in plans} == {1, 2}
+    assert {plan.in_doubt for plan in plans} == {"report", "retry", "ask"}
+    assert min(plan.context_window for plan in plans) < 1000
+    assert max(len(wave) for plan in plans for waves in plan.clients for wave in waves) == 3
+    assert {act.manner for act in acts} == {"send", "stream"}
+    assert {act.stop for act in acts} == {None, "cancel", "stop_event", "request_stop"}
+    assert {name for act in acts for wanted in act.rounds for name in wanted} == {*SAFE, *ONCE, *ODD}
+    assert any(act.session is None for act in acts)
+    assert plans == [plan_of(seed) for seed in range(1, 41)]
