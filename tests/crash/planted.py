@@ -51,7 +51,7 @@ async def enter_twice(client: Client, loop: StatefulAgentLoop) -> None:
 
 
 async def acknowledge_nothing(client: Client, loop: StatefulAgentLoop) -> None:
-    said = {"at": SESSION, "turn": 2, "status": "completed", "text": "Yes."}
+    said = {"at": SESSION, "steered": False, "turn": 2, "status": "completed", "text": "Yes."}
     append(client.place.sent, {"event": "heard", "session": SESSION, "request": "two", **said})
 
 

@@ -55,7 +55,7 @@ def scatter(jury: Jury, name: str, kills: int, seed: int) -> CrashReport:
     chance = random.Random(f"{seed} {name}")
     points = all_points(jury, name, report)
     while points and report.kills < kills and not len(report.failures) > 20:
-        wanted = max(4, (kills - report.kills) // 3)
+        wanted = max(4, (kills - report.kills) * 2 // 5)
         cases = [_by_chance(name, points, chance) for _ in range(wanted)]
         singles = run(jury, report, f"{name.rpartition(':')[2]}, once", cases, tell)
         again = twice([v for v in singles if v.case.way != TAKEOVER], every=False, chance=chance)

@@ -1,9 +1,9 @@
 """The kill sweep, for any app: a real process is killed at every point of its life, recovered, and judged.
 
-`scenario` is what the app does, `client` one process of it, `points` and `every` where it can die, `ways` how a fresh
-process goes on, `evidence` what is found on disk, `oracle`, `runs` and `outcome` what must be true of it, `windows`
-which moments were hit. `court` judges a case in forked `processes`, `worker` is the process it forks from, `jury`
-several of those, `everywhere` the whole sweep, `report` what it found. `watching` sees every tool and every request;
+`scenario` is what the app does, `client` and `app` one process of it, `points` and `every` where it can die, `ways` how
+a fresh process goes on, `evidence` what is found on disk, `oracle`, `runs` and `outcome` what must be true of it,
+`windows` which moments were hit. `court` judges a case in forked `processes`, `worker` is the process it forks from,
+`jury` several of those, `everywhere` the whole sweep, `report` what it found. `watching` sees every tool and request,
 `remote` is the world outside. The store's own code reads none of the evidence but for its doctor.
 """
 

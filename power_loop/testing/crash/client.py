@@ -98,7 +98,8 @@ class Client:
         known = self._heard(session, request_id)
         if known is not None:
             return _acknowledged(known)
-        about = {"session": session, "request": request_id, "by": self.process}
+        about: Line = {"session": session, "request": request_id, "by": self.process}
+        about["steered"] = options.get("if_busy") == "steer"
         append(self.place.sent, {"event": "sending", "input": inputs.user_message(text), **about})
         settings = {"request_id": request_id, "on_pending": self.on_pending, **options}
         try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from power_loop.testing.crash import oracle, outcome
+from power_loop.testing.crash.app import App, Report
 from power_loop.testing.crash.case import UNTOUCHED, Case, Verdict
 from power_loop.testing.crash.client import Client, ScenarioError
 from power_loop.testing.crash.evidence import Evidence, Row, Rows, SessionRows, collect
@@ -23,7 +24,7 @@ from power_loop.testing.crash.place import Place
 from power_loop.testing.crash.points import CrashPoints, Point
 from power_loop.testing.crash.processes import Processes, robbed, work
 from power_loop.testing.crash.scenario import Scenario
-from power_loop.testing.crash.ways import ABORTING, AFTER, COMPLETING, TAKEOVER, WAYS, App, Report
+from power_loop.testing.crash.ways import ABORTING, AFTER, COMPLETING, TAKEOVER, WAYS
 from power_loop.testing.crash.windows import outcomes, windows
 
 TAKEN_OVER: Final = Point("loop.ask", 1)

@@ -43,13 +43,19 @@ def _acknowledged(found: Evidence) -> Iterator[str]:
         if said["request"] is None:
             continue
         what = f"session {session.id}: the acknowledged"
-        if _requests(session)[said["request"]] != 1:
+        if _requests(session)[said["request"]] != 1 and not (said["steered"] and _message_of(found, session, said)):
             yield f"{what} input {said['request']} is stored {_requests(session)[said['request']]} times"
         turn = next((row for row in session.table("turns") if row["number"] == said["turn"]), None)
         if turn is None or not (turn["status"] == said["status"] or _given_up(turn, said)):
             yield f"{what} outcome {said['status']} of {said['request']} is not stored: {turn}"
         elif said["text"] != _answer(session, turn["answer_seq"]):
             yield f"{what} answer of {said['request']} is not the stored one, {_answer(session, turn['answer_seq'])!r}"
+
+
+def _message_of(found: Evidence, session: SessionRows, said: Line) -> bool:
+    """Whether an input taken in by a running turn, which has no turn of its own, is stored."""
+    sent = [json.loads(line["input"]) for line in found.begun if line["request"] == said["request"]]
+    return any(row["role"] == "user" and json.loads(row["body"]) in sent for row in session.table("messages"))
 
 
 def _given_up(turn: Row, said: Line) -> bool:

@@ -13,13 +13,13 @@ from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
 from power_loop.errors import EpochLostError
+from power_loop.testing.crash.app import App, Report
 from power_loop.testing.crash.case import Verdict
 from power_loop.testing.crash.client import Client
 from power_loop.testing.crash.every import EveryPoint, to_sweep
 from power_loop.testing.crash.place import Place, lines
 from power_loop.testing.crash.points import CrashPoints, Point
 from power_loop.testing.crash.scenario import Scenario
-from power_loop.testing.crash.ways import App, Report
 
 Life: TypeAlias = Callable[[App], Coroutine[Any, Any, None]]
 
