@@ -134,9 +134,12 @@ class Court:
         stopped = os.WIFSTOPPED(status := os.waitpid(second, os.WUNTRACED)[1])
         before = collect(processes.place)
         os.kill(first, signal.SIGCONT)
-        processes.let_end("hangs", first)
+        ended = processes.let_end("hangs", first)
         if stopped:
-            _add(verdict, "", _late_writes(left, before, collect(processes.place)))
+            now = collect(processes.place)
+            _add(verdict, "", _late_writes(left, before, now))
+            if ended and _robbed_of(left, before) and not any(line["event"] == "lost" for line in now.sent):
+                verdict.problems.append("the former owner never heard that its session was taken")
             os.kill(second, signal.SIGCONT)
             status = os.waitpid(second, 0)[1]
         processes.heard("recovers", status)
@@ -158,13 +161,17 @@ class Court:
 
 def _late_writes(left: Evidence, taken: Evidence, now: Evidence) -> Iterator[str]:
     """The sessions that were taken meanwhile have not moved since, whatever their former owner tried."""
-    epochs = {session.id: session.row["epoch"] for session in left.sessions}
     later = {session.id: session for session in now.sessions}
-    for session in taken.sessions:
-        robbed_of = epochs.get(session.id, 0) < session.row["epoch"]
+    for session in _robbed_of(left, taken):
         then = later.get(session.id)
-        if robbed_of and (then is None or _moved(session) != _moved(then)):
+        if then is None or _moved(session) != _moved(then):
             yield f"a late write of the former owner of session {session.id} was taken"
+
+
+def _robbed_of(left: Evidence, taken: Evidence) -> list[SessionRows]:
+    """The sessions with a live turn that somebody else has claimed since."""
+    live = {session.id: session.row["epoch"] for session in left.sessions if session.row["owner"] is not None}
+    return [session for session in taken.sessions if live.get(session.id, session.row["epoch"]) < session.row["epoch"]]
 
 
 def _moved(session: SessionRows) -> tuple[Row, Rows]:
