@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from power_loop import OpenAIChatService, StatefulAgentLoop, Tool, ToolContext, tool
 from power_loop.testing import Asked, Reply
-from tests.crash.scenario import append, lines
+from power_loop.testing.crash.place import append, lines
 
 SESSION: Final = "app/1"
 NAMES: Final = ("first", "second", "third")

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
-from power_loop.testing.crash import Point
-from tests.crash.case import Case, Verdict
-from tests.crash.recoveries import SERIES
-from tests.crash.sweep import all_points, once, twice, zombies
-from tests.crash.windows import OUTCOMES, WANTED
-from tests.crash.worker import Jury
+from power_loop.testing.crash import WAYS, Case, CrashReport, Point
+from power_loop.testing.crash.everywhere import all_points, once, run, takeovers, twice
+from power_loop.testing.crash.jury import Jury
+from power_loop.testing.crash.report import Series
+from power_loop.testing.crash.ways import TAKEOVER
+from tests.crash.plans import ODD, ONCE, SAFE, plan_of
+from tests.crash.scenarios import HERE
+from tests.crash.sweep import scatter
+from tests.crash.two_rounds import NAME, OUTCOMES, WINDOWS
 
 SEED: Final = int(os.environ.get("CRASH_SEED", "2024"))
 BY_CHANCE: Final = 10
-"""Points a series is killed at, beside those below."""
+"""Points a way is tried from, beside those below."""
+KILLED: Final = tuple(way for way in WAYS if way != TAKEOVER)
 
 ALWAYS: Final = (
     Point("store.create", 1),
@@ -55,50 +58,53 @@ def jury() -> Iterator[Jury]:
 
 @pytest.fixture(scope="module")
 def points(jury: Jury) -> list[Point]:
-    return all_points(jury)
+    report = CrashReport(scenario=NAME, seed=SEED)
+    points = all_points(jury, NAME, report)
+    assert not report.problems
+    return points
 
 
 @pytest.fixture(scope="module")
-def verdicts(jury: Jury, points: list[Point]) -> dict[str, list[Verdict]]:
-    """Every series over its own sample, and once more with the recovery killed too."""
+def report(jury: Jury, points: list[Point]) -> CrashReport:
+    """Every way over its own sample, and once more with the recovery killed too."""
     chance = random.Random(SEED)
-    cases = [
-        case for name in SERIES for case in once(name, dict.fromkeys((*ALWAYS, *chance.sample(points, BY_CHANCE))))
-    ]
-    singles = list(jury.judge(cases))
-    some = chance.sample(singles, len(singles) // 3)
-    doubles = [Case(series=name, kills=kills) for name in SERIES for kills in ALWAYS_TWICE]
-    found: dict[str, list[Verdict]] = {name: [] for name in SERIES}
-    for verdict in chain(singles, jury.judge([*doubles, *twice(some, every=False, chance=chance)])):
-        found[verdict.case.series].append(verdict)
-    return found
+    report = CrashReport(scenario=NAME, seed=SEED, points=len(points))
+    for way in KILLED:
+        sample = dict.fromkeys((*ALWAYS, *chance.sample(points, BY_CHANCE)))
+        singles = run(jury, report, way, once(NAME, way, sample))
+        some = chance.sample(singles, len(singles) // 3)
+        doubles = [Case(scenario=NAME, way=way, kills=kills) for kills in ALWAYS_TWICE]
+        run(jury, report, f"{way}, again", [*doubles, *twice(some, every=False, chance=chance)])
+    return report
 
 
-def told(failed: Sequence[Verdict]) -> str:
-    return "\n".join(f"{verdict.case.command()}\n    " + "\n    ".join(verdict.problems) for verdict in failed)
+VARIED: Final = (1, 4, 8, 10, 16)
+"""Folding, a person who decides, two processes on one session, several sessions at once, turns that are stopped."""
+
+
+def of_way(report: CrashReport, way: str) -> list[Series]:
+    return [series for series in report.series if series.name in (way, f"{way}, again")]
 
 
 @pytest.mark.acceptance("A1", "B2", "B3", "B4", "B5", "B7")
-@pytest.mark.parametrize("series", SERIES)
-def test_a_client_killed_anywhere_is_recovered(series: str, verdicts: dict[str, list[Verdict]]) -> None:
-    failed = [verdict for verdict in verdicts[series] if verdict.problems]
-    assert not failed, told(failed)
-    assert sum(verdict.deaths for verdict in verdicts[series]) >= BY_CHANCE + len(ALWAYS)
+@pytest.mark.parametrize("way", KILLED)
+def test_a_client_killed_anywhere_is_recovered(way: str, report: CrashReport) -> None:
+    own = CrashReport(scenario=NAME, seed=SEED, points=report.points, series=of_way(report, way))
+    own.check()
+    assert own.kills >= BY_CHANCE + len(ALWAYS)
 
 
 @pytest.mark.acceptance("D1")
 def test_an_owner_that_hung_and_comes_back_writes_nothing(jury: Jury, points: list[Point]) -> None:
-    found = list(jury.judge(zombies(points)))
-    failed = [verdict for verdict in found if verdict.problems]
-    assert not failed, told(failed)
-    assert sum(verdict.deaths for verdict in found) > 20
+    report = CrashReport(scenario=NAME, seed=SEED, points=len(points))
+    run(jury, report, TAKEOVER, takeovers(NAME, points))
+    report.check()
+    assert report.kills > 20
 
 
 @pytest.mark.acceptance("A1")
-def test_the_sample_hit_every_window(verdicts: dict[str, list[Verdict]]) -> None:
-    everything = [verdict for found in verdicts.values() for verdict in found]
-    assert {window for verdict in everything for window in verdict.windows} >= WANTED
-    assert {outcome for verdict in everything for outcome in verdict.outcomes} >= OUTCOMES
+def test_the_sample_hit_every_window(report: CrashReport) -> None:
+    report.check(sometimes=WINDOWS | OUTCOMES)
 
 
 @pytest.mark.acceptance("A1")
@@ -109,3 +115,25 @@ def test_the_points_are_those_of_two_rounds_and_a_compaction(points: list[Point]
     assert {f"tool.{name}.started" for name in ("lookup", "put", "pay", "ship")} <= names
     assert Point("sql.migrate.1", 20) in points
     assert Point("loop.calls_started", 4) in points
+
+
+@pytest.mark.acceptance("A1", "A6", "B2", "B5", "C6", "D1")
+@pytest.mark.parametrize("seed", VARIED)
+def test_seeded_scenarios_are_recovered(seed: int, jury: Jury) -> None:
+    report = scatter(jury, f"{HERE}:seed_{seed}", 20, SEED)
+    report.check()
+    assert report.kills >= 20
+
+
+def test_seeds_make_varied_plans_and_the_same_again() -> None:
+    plans = [plan_of(seed) for seed in range(1, 41)]
+    acts = [act for plan in plans for act in plan.acts]
+    assert {len(plan.clients) for plan in plans} == {1, 2}
+    assert {plan.in_doubt for plan in plans} == {"report", "retry", "ask"}
+    assert min(plan.context_window for plan in plans) < 1000
+    assert max(len(wave) for plan in plans for waves in plan.clients for wave in waves) == 3
+    assert {act.manner for act in acts} == {"send", "stream"}
+    assert {act.stop for act in acts} == {None, "cancel", "stop_event", "request_stop"}
+    assert {name for act in acts for wanted in act.rounds for name in wanted} == {*SAFE, *ONCE, *ODD}
+    assert any(act.session is None for act in acts)
+    assert plans == [plan_of(seed) for seed in range(1, 41)]

@@ -136,8 +136,8 @@ def test_only_values_reads_the_clock() -> None:
 
 def test_sql_is_only_known_to_the_store() -> None:
     for module, file in modules():
-        if module.startswith("power_loop.store"):
-            continue
+        if module.startswith(("power_loop.store", "power_loop.testing.crash")):
+            continue  # the kill sweep reads what it judges with eyes of its own
         names = {name.split(".")[0] for name, _ in imported(ast.parse(file.read_text()))}
         assert not names & {"sqlite3", "aiosqlite"}, f"{module} knows SQLite"
 

@@ -20,6 +20,21 @@ class Point(NamedTuple):
     name: str
     nth: int
 
+    def __str__(self) -> str:
+        return f"{self.name}:{self.nth}"
+
+    @classmethod
+    def parse(cls, text: str) -> Point:
+        """The point that `NAME:N` names, as `str` writes it.
+
+        Raises:
+            ValueError: it names none.
+        """
+        name, _, nth = text.rpartition(":")
+        if not name or not nth.isdigit() or int(nth) < 1:
+            raise ValueError(f"{text!r} is no point; write NAME:N, as in loop.ask:2")
+        return cls(name, int(nth))
+
 
 class CrashPoints:
     """Hand it to `World(reached=...)`. Safe to call from any thread.

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from power_loop.testing.crash import CrashPoints, Point
+from power_loop.testing.crash.points import CrashPoints, Point
 
 _NAMES: Final = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "open")
 
