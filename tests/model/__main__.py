@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fault")
+    parser.add_argument("--patience", type=float, default=Machine.patience, help="seconds to wait for what must come")
     parser.add_argument("--as-found", action="store_true", help="print the failing example as it was found")
     given = parser.parse_args()
     how = settings(
@@ -29,7 +30,7 @@ def main() -> None:
         phases=[Phase.generate] if given.as_found else [Phase.generate, Phase.shrink],
     )
     with Host() as Machine.host:
-        Machine.fault = given.fault
+        Machine.fault, Machine.patience = given.fault, given.patience
         begun = time.monotonic()
         try:
             run_state_machine_as_test(seed(given.seed)(Machine), settings=how)

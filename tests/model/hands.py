@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 ROOT: Final = Path(__file__).parents[2]
-PATIENCE: Final = 3.0
+PATIENCE: Final = 20.0
 """Seconds after which something that must happen is given up."""
 
 

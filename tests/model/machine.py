@@ -40,7 +40,7 @@ CALLS: Final = st.lists(
 ANSWERS: Final = st.sampled_from(["words", "words", "empty", "error"])
 SESSIONS: Final = st.sampled_from(["s0", "s0", "second"])
 AGENTS: Final = st.sampled_from(["A", "A", "B"])
-DIES: Final = st.one_of(st.none(), st.none(), st.none(), st.integers(1, 40))
+DIES: Final = st.one_of(st.none(), st.none(), st.none(), st.integers(1, 10))
 PICK: Final = st.integers(0, 3)
 ENDS: Final = 30
 """Turns that the end of an example may take at most."""
@@ -49,6 +49,8 @@ ENDS: Final = 30
 class Machine(RuleBasedStateMachine):
     host: ClassVar[Host]
     fault: ClassVar[str | None] = None
+    patience: ClassVar[float] = PATIENCE
+    """Seconds to wait for what must happen."""
     statistics: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
@@ -133,7 +135,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         agent=AGENTS,
         session=SESSIONS,
-        what=st.sampled_from(["create", "create", "create child", "archive", "bring back", "bring back", "free", "close", "delete"]),
+        what=st.sampled_from(["create", "create", "create child", "archive", "bring back", "bring back", "free", "abort", "abort", "close", "delete"]),
     )
     def manage(self, agent: str, session: str, what: str) -> None:
         session = self.name(session)
@@ -144,6 +146,8 @@ class Machine(RuleBasedStateMachine):
                 self.archive(agent, session, what == "archive")
             case "free":
                 self.free(agent, session)
+            case "abort":
+                self.abort(agent, session)
             case "close":
                 self.close(agent, session)
             case "delete":
@@ -178,15 +182,12 @@ class Machine(RuleBasedStateMachine):
             found += self.children.get(member, [])
         return found
 
-    @precondition(lambda self: self.any_turns())
-    @rule(agent=AGENTS, session=SESSIONS, dies=DIES)
-    def abort(self, agent: str, session: str, dies: int | None) -> None:
-        session = self.name(session)
+    def abort(self, agent: str, session: str) -> None:
         def spec() -> list[str]:
             self.busy(session)
             return self.book.abort(session)
 
-        self.now(self.hand(agent), "abort_pending", {"session_id": session}, spec, dies)
+        self.now(self.hand(agent), "abort_pending", {"session_id": session}, spec)
 
     @precondition(lambda self: self.any_calls())
     @rule(agent=AGENTS, pick=PICK, way=st.sampled_from(["result", "error", "retry", "report"]))
@@ -309,17 +310,28 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.book.lines)
     @rule(
-        agent=AGENTS,
         pick=PICK,
         request=st.sampled_from([None, None, "r1", "r2"]),
-        on_pending=st.sampled_from(["raise", "raise", "resume", "abort"]),
-        if_busy=st.sampled_from(["wait", "steer", "steer", "raise"]),
+        on_pending=st.sampled_from(["raise", "resume", "abort"]),
+        if_busy=st.sampled_from(["wait", "wait", "steer", "steer", "raise"]),
         dies=DIES,
     )
-    def send_more(
-        self, agent: str, pick: int, request: str | None, on_pending: str, if_busy: str, dies: int | None
-    ) -> None:
-        self.send(agent, list(self.book.lines)[pick % len(self.book.lines)], request, on_pending, if_busy, dies)
+    def send_more(self, pick: int, request: str | None, on_pending: str, if_busy: str, dies: int | None) -> None:
+        """To a session that somebody is in, from the same process."""
+        s = list(self.book.lines)[pick % len(self.book.lines)]
+        self.send(self.book.lines[s][0].hand.name, s, request, on_pending, if_busy, dies)
+
+    @precondition(lambda self: self.book.lines)
+    @rule(
+        pick=PICK,
+        on_pending=st.sampled_from(["raise", "resume", "abort"]),
+        if_busy=st.sampled_from(["wait", "steer", "raise"]),
+    )
+    def send_across(self, pick: int, on_pending: str, if_busy: str) -> None:
+        """To a session that somebody is in, from another process."""
+        s = list(self.book.lines)[pick % len(self.book.lines)]
+        other = "B" if self.book.lines[s][0].hand.name == "A" else "A"
+        self.send(other, s, None, on_pending, if_busy, None)
 
     def send(
         self, agent: str, session: str, request: str | None, on_pending: str, if_busy: str, dies: int | None
@@ -339,10 +351,10 @@ class Machine(RuleBasedStateMachine):
         )
         if line and if_busy == "raise":
             return self.now(hand, "send", given, lambda: self.busy(session))
-        if line and known:
+        if line and any(one["request_id"] == request is not None for one in waiting):
             return None
         op = self.op(hand, session, "send")
-        if line:
+        if line and not known:
             try:
                 self.book.takes_input(session)
             except Refused:
@@ -377,7 +389,7 @@ class Machine(RuleBasedStateMachine):
             # The input is on disk; that the turn has been told of it is a step of the same process later.
             self.now(op.hand, "get_turns", {"session_id": "gone"}, lambda: self.busy("gone"))
 
-    @precondition(lambda self: self.any_turns())
+    @precondition(lambda self: self.any_turns() and self.at_rest())
     @rule(
         agent=AGENTS,
         session=SESSIONS,
@@ -538,6 +550,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.zombies)
     @rule()
     def zombie_wakes(self) -> None:
+        self.wakes()
+
+    def wakes(self) -> None:
         """What a process that lost its session waited for comes: its next write is refused."""
         run, op = self.zombies.pop()
         self.book.expected["op", run.hand.name, op.number, "failed", "session.epoch_lost"] += 1
@@ -548,15 +563,29 @@ class Machine(RuleBasedStateMachine):
 
     # Stops.
 
-    @precondition(lambda self: self.book.lines)
-    @rule(session=SESSIONS, pick=PICK)
-    def cancel(self, session: str, pick: int) -> None:
-        """The task of a sender is cancelled: of the one whose turn runs, or of one that waits."""
+    @precondition(lambda self: self.book.running)
+    @rule(agent=AGENTS, session=SESSIONS, how=st.sampled_from(["cancel", "stop", "take over: resume", "take over: abort"]))
+    def interfere(self, agent: str, session: str, how: str) -> None:
+        """With a turn that runs: its caller's task is cancelled, somebody asks it to stop, or takes it over by force."""
         session = self.name(session)
         line = self.book.lines.get(session)
-        if not line:
-            return
-        op = line[pick % len(line)]
+        if line and how == "cancel":
+            self.cancelled(line[0])
+        elif line and how == "stop":
+            self.stop(agent, session)
+        elif line:
+            self.take_over("B" if line[0].hand.name == "A" else "A", session, how.rpartition(" ")[2])
+
+    @precondition(lambda self: any(len(line) > 1 for line in self.book.lines.values()))
+    @rule(pick=PICK)
+    def cancel_waiting(self, pick: int) -> None:
+        """The task of a sender that waits is cancelled."""
+        waiting = [op for line in self.book.lines.values() for op in line[1:]]
+        self.cancelled(waiting[pick % len(waiting)])
+
+    def cancelled(self, op: Op) -> None:
+        session = op.session
+        line = self.book.lines[session]
         if op.parent is not None:
             return
         if op is line[0]:
@@ -569,10 +598,7 @@ class Machine(RuleBasedStateMachine):
         self.statistics["cancelled"] += 1
         self.settle()
 
-    @precondition(lambda self: self.book.running)
-    @rule(agent=AGENTS, session=SESSIONS)
     def stop(self, agent: str, session: str) -> None:
-        session = self.name(session)
         run = self.book.running.get(session)
         if run is None or not self.free_of_zombies(self.hand(agent), session):
             return
@@ -585,11 +611,8 @@ class Machine(RuleBasedStateMachine):
         self.statistics["stopped"] += 1
         self.settle()
 
-    @precondition(lambda self: self.book.running)
-    @rule(agent=AGENTS, session=SESSIONS, how=st.sampled_from(["resume", "abort"]))
     def take_over(self, agent: str, session: str, how: str) -> None:
         """By force, from a process that lives."""
-        session = self.name(session)
         run, line = self.book.running.get(session), self.book.lines.get(session, [])
         hand = self.hand(agent)
         if run is None or run.hand is hand or len(line) != 1 or line[0].parent or not self.free_of_zombies(hand, session):
@@ -664,7 +687,7 @@ class Machine(RuleBasedStateMachine):
     def settle(self, armed: Hand | None = None) -> None:
         """Hear all that is expected and nothing else; then look at the file."""
         self.sound = False
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self.patience
         while +self.book.expected:
             heard = self.host.hear(list(self.hands.values()), max(0.0, until - time.monotonic()))
             assert heard is not None, f"not heard: {list(self.book.expected)}"
@@ -777,10 +800,14 @@ class Machine(RuleBasedStateMachine):
     def ends(self) -> None:
         """Faults off: everything is given up offline, and each session that takes input answers the next one."""
         assert self.shelf is not None
+        while self.zombies:
+            self.wakes()
+        self.book.running.clear()
+        self.book.lines.clear()  # all die at once: nobody sees another die
         for hand in list(self.hands.values()):
             self.host.kill(hand)
             self.buried(hand)
-        self.look(time.monotonic() + PATIENCE, None)
+        self.look(time.monotonic() + self.patience, None)
         bare = self.starts("Z", None, "unknown")
         for s in list(self.book.sessions):
             self.now(bare, "abort_pending", {"session_id": s}, lambda s=s: self.book.abort(s))  # type: ignore[misc]
@@ -807,7 +834,7 @@ class Machine(RuleBasedStateMachine):
         nothing = {"gates": 0, "running": 0, "turns": 0, "watched": 0, "tasks": 0}
         self.numbered += 1
         hand.tell(op=self.numbered, do="kept", **{"with": {}})
-        told = hand.heard(PATIENCE)
+        told = hand.heard(self.patience)
         assert told == {"op": self.numbered, "done": nothing}, told
         with sqlite3.connect(self.path, timeout=0, isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
