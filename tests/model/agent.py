@@ -101,6 +101,8 @@ class Agent:
                 waiting.set_result(said)
         elif "arm" in said:
             self._dies.arm(said["arm"])
+            if not said["arm"]:
+                self._tell(disarmed=True)
         elif "cancel" in said:
             self._tasks[said["cancel"]].cancel()
         else:
@@ -229,8 +231,6 @@ def main(host: socket.socket) -> None:
                 os._exit(0)
         os.close(descriptors[0])
         host.send(str(child).encode())
-
-
 
 
 if __name__ == "__main__":

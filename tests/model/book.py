@@ -364,7 +364,11 @@ class Book:
         wrong = [f"{one['text']} was taken in though it waits" for one in gone if one["mode"] != "steer"]
         if run.empties:  # the same request once more is no boundary
             return [f"{one['text']} was taken in within a round" for one in gone]
-        wrong += [f"{text} was to be taken in, and was not" for text in self.steered & set(still) if any(one["text"] == text for one in session["waiting"])]
+        wrong += [
+            f"{text} was to be taken in, and was not"
+            for text in self.steered & set(still)
+            if any(one["text"] == text for one in session["waiting"])
+        ]
         for one in gone:
             self.steered.discard(one["text"])
             session["messages"].append(("user", one["text"], len(session["turns"])))

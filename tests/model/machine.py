@@ -135,7 +135,21 @@ class Machine(RuleBasedStateMachine):
     @rule(
         agent=AGENTS,
         session=SESSIONS,
-        what=st.sampled_from(["create", "create", "create child", "archive", "bring back", "bring back", "free", "abort", "abort", "close", "delete"]),
+        what=st.sampled_from(
+            [
+                "create",
+                "create",
+                "create child",
+                "archive",
+                "bring back",
+                "bring back",
+                "free",
+                "abort",
+                "abort",
+                "close",
+                "delete",
+            ]
+        ),
     )
     def manage(self, agent: str, session: str, what: str) -> None:
         session = self.name(session)
@@ -279,9 +293,7 @@ class Machine(RuleBasedStateMachine):
 
     def any_dead(self) -> bool:
         rows = self.book.sessions
-        return any(
-            self.of_the_dead(s) or (rows[s]["owner"] and s not in self.book.running) for s in rows
-        )
+        return any(self.of_the_dead(s) or (rows[s]["owner"] and s not in self.book.running) for s in rows)
 
     def any_open(self) -> bool:
         return any(self.book.open_calls(s) for s in self.book.sessions)
@@ -429,14 +441,14 @@ class Machine(RuleBasedStateMachine):
         ]  # fmt: skip
         found = dict.fromkeys(orphans)
         if words["*"] == "resume":
-            found |= dict.fromkeys(
-                s for s in book.sessions if s not in book.running and self.of_the_dead(s)
-            )
+            found |= dict.fromkeys(s for s in book.sessions if s not in book.running and self.of_the_dead(s))
         if any(not self.free_of_zombies(hand, s) for s in found):
             return
         entries: list[Any] = []
         parent = self.op(hand, "", "recover")
-        later = sorted((s for s in found if book.sessions[s]["recoveries"]), key=lambda s: book.sessions[s]["recoveries"])
+        later = sorted(
+            (s for s in found if book.sessions[s]["recoveries"]), key=lambda s: book.sessions[s]["recoveries"]
+        )
         first = [s for s in found if s not in later]
         left = set(first)
 
@@ -564,7 +576,9 @@ class Machine(RuleBasedStateMachine):
     # Stops.
 
     @precondition(lambda self: self.book.running)
-    @rule(agent=AGENTS, session=SESSIONS, how=st.sampled_from(["cancel", "stop", "take over: resume", "take over: abort"]))
+    @rule(
+        agent=AGENTS, session=SESSIONS, how=st.sampled_from(["cancel", "stop", "take over: resume", "take over: abort"])
+    )
     def interfere(self, agent: str, session: str, how: str) -> None:
         """With a turn that runs: its caller's task is cancelled, somebody asks it to stop, or takes it over by force."""
         session = self.name(session)
@@ -615,12 +629,22 @@ class Machine(RuleBasedStateMachine):
         """By force, from a process that lives."""
         run, line = self.book.running.get(session), self.book.lines.get(session, [])
         hand = self.hand(agent)
-        if run is None or run.hand is hand or len(line) != 1 or line[0].parent or not self.free_of_zombies(hand, session):
+        if (
+            run is None
+            or run.hand is hand
+            or len(line) != 1
+            or line[0].parent
+            or not self.free_of_zombies(hand, session)
+        ):
             return
         if self.book.sessions[session]["recoveries"] >= self.config["max_recoveries"]:
             return
         op = line[0]
-        if how == "resume" and self.config["tool_drift"] == "refuse" and hand.options["tools"] != run.hand.options["tools"]:
+        if (
+            how == "resume"
+            and self.config["tool_drift"] == "refuse"
+            and hand.options["tools"] != run.hand.options["tools"]
+        ):
             return
         self.book.leave(op)
         self.book.running.pop(session)
@@ -686,22 +710,36 @@ class Machine(RuleBasedStateMachine):
 
     def settle(self, armed: Hand | None = None) -> None:
         """Hear all that is expected and nothing else; then look at the file."""
+        assert self.shelf is not None
         self.sound = False
         until = time.monotonic() + self.patience
-        while +self.book.expected:
-            heard = self.host.hear(list(self.hands.values()), max(0.0, until - time.monotonic()))
-            assert heard is not None, f"not heard: {list(self.book.expected)}"
+        disarming = False
+        while +self.book.expected or self.shelf.sessions() != self.book.sessions or armed is not None:
+            if armed is not None and not disarming and not +self.book.expected:
+                if self.shelf.sessions() == self.book.sessions:
+                    disarming = True
+                    armed.tell(arm=0)
+            waits = +self.book.expected or disarming
+            heard = self.host.hear(list(self.hands.values()), max(0.0, until - time.monotonic()) if waits else 0.004)
+            if heard is None:
+                assert time.monotonic() < until, self.missing()
+                continue
             hand, said = heard
             if not said:
                 assert hand is armed, f"agent {hand.name} ended by itself"
-                armed = None
                 self.died(hand)
-                break
-            self.hear(hand, said)
-        if armed is not None and armed.alive:
-            armed.tell(arm=0)
-        self.look(until, armed)
+                armed = None
+            elif "disarmed" in said:
+                armed = None
+            else:
+                self.hear(hand, said)
+        self.look()
         self.sound = True
+
+    def missing(self) -> str:
+        """What did not happen."""
+        assert self.shelf is not None
+        return f"not heard: {list(+self.book.expected)}; {difference(self.book.sessions, self.shelf.sessions())}"
 
     def hear(self, hand: Hand, said: dict[str, Any]) -> None:
         if "asked" in said:
@@ -755,14 +793,11 @@ class Machine(RuleBasedStateMachine):
             if call in run.entered:
                 run.entered[call] = said["number"]
 
-    def look(self, until: float, armed: Hand | None) -> None:
+    def look(self) -> None:
         """The file is what the book says, and it is sound."""
         assert self.shelf is not None
-        while (found := self.shelf.sessions()) != self.book.sessions:
-            heard = self.host.hear([hand for hand in self.hands.values()], 0.004)
-            if heard is not None and heard[1]:
-                self.hear(*heard)
-            assert time.monotonic() < until, difference(self.book.sessions, found)
+        found = self.shelf.sessions()
+        assert found == self.book.sessions, self.missing()
         problems = self.shelf.wrong(whole=not self.hands)
         assert not problems, problems
         for s, info in self.shelf.told().items():
@@ -807,7 +842,7 @@ class Machine(RuleBasedStateMachine):
         for hand in list(self.hands.values()):
             self.host.kill(hand)
             self.buried(hand)
-        self.look(time.monotonic() + self.patience, None)
+        self.look()
         bare = self.starts("Z", None, "unknown")
         for s in list(self.book.sessions):
             self.now(bare, "abort_pending", {"session_id": s}, lambda s=s: self.book.abort(s))  # type: ignore[misc]
@@ -872,7 +907,9 @@ def difference(book: Any, found: Any) -> str:
     lines = [f"sessions: book {sorted(book)}, file {sorted(found)}"] if set(book) != set(found) else []
     for s in book.keys() & found.keys():
         lines += [
-            f"{s} {part}:\n  book {book[s][part]}\n  file {found[s][part]}" for part in book[s] if book[s][part] != found[s][part]
+            f"{s} {part}:\n  book {book[s][part]}\n  file {found[s][part]}"
+            for part in book[s]
+            if book[s][part] != found[s][part]
         ]
     return "\n".join(["the file is not as the book says", *lines])
 
