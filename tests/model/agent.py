@@ -1,7 +1,7 @@
 """An agent in a process of its own: a loop over a file, told by one socket what to do.
 
-Its model and its tools ask over the same socket and wait for an answer, so that whoever holds the other end decides what
-each of them says, and when. `python -m tests.model.agent FD` is the host: it forks agents, and reaps them.
+Its model and its tools ask over the same socket and wait for an answer: whoever holds the other end decides what each
+of them says, and when. `python -m tests.model.agent FD` is the host: it forks agents, and reaps them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from llm_client.errors import ModelServerError
@@ -128,7 +127,7 @@ class Agent:
 
     async def _do(self, op: int, name: str, given: dict[str, Any]) -> None:
         try:
-            own = {"kept": self._kept, "leave": self._leave}
+            own = {"kept": self._kept, "leave": self._leave, "told_of_input": self._told_of_input}
             done = await (own[name] if name in own else getattr(self._loop, name))(**given)
             self._tell(op=op, done=plain(done))
         except PowerLoopError as error:
@@ -151,6 +150,13 @@ class Agent:
             "watched": len(conductor.runner._watch._turns),
             "tasks": len(self._tasks) - 1,
         }
+
+    async def _told_of_input(self, session: str) -> bool:
+        """Wait until the turn of a session knows that input waits to steer it."""
+        turns = (await self._loop._open()).runner._turns
+        while not turns[session].snapshot.inputs_wait:  # type: ignore[index]  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        return True
 
     async def _leave(self) -> str:
         """Close the loop and the store as an app does."""

@@ -88,7 +88,8 @@ class LosesUsage(Broken):
         await self._store.record(claim, facts)
         if any(hasattr(fact, "model_call") for fact in facts):
             self._change(
-                "DELETE FROM usage WHERE session = :key AND number = (SELECT usage_rows FROM sessions WHERE key = :key)",
+                "DELETE FROM usage WHERE session = :key"
+                " AND number = (SELECT usage_rows FROM sessions WHERE key = :key)",
                 key=claim.key,
             )
             self._change("UPDATE sessions SET usage_rows = usage_rows - 1 WHERE key = :key", key=claim.key)

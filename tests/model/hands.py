@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -34,10 +35,8 @@ class Hand:
         self._lines: deque[dict[str, Any]] = deque()
 
     def tell(self, **what: Any) -> None:
-        try:
+        with suppress(OSError):  # it died; that is heard as the end of its words
             self.end.sendall(json.dumps(what).encode() + b"\n")
-        except OSError:
-            pass  # it died; that is heard as the end of its words
 
     def has_said(self) -> bool:
         return bool(self._lines)

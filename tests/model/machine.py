@@ -33,7 +33,10 @@ TOOLS: Final[dict[str, dict[str, Tool]]] = {
 }
 GOOD: Final = '{"n": 1}'
 CALLS: Final = st.lists(
-    st.tuples(st.sampled_from(["look", "put", "pay", "sure", "slow", "ghost"]), st.sampled_from([GOOD, GOOD, "{broken", '{"m": 1}'])),
+    st.tuples(
+        st.sampled_from(["look", "put", "pay", "sure", "slow", "ghost"]),
+        st.sampled_from([GOOD, GOOD, "{broken", '{"m": 1}']),
+    ),
     min_size=1,
     max_size=3,
 )  # fmt: skip
@@ -51,6 +54,8 @@ class Machine(RuleBasedStateMachine):
     fault: ClassVar[str | None] = None
     patience: ClassVar[float] = PATIENCE
     """Seconds to wait for what must happen."""
+    found: ClassVar[list[str]] = []
+    """What was wrong in examples so far; the first is the least disturbed by what Hypothesis tries afterwards."""
     statistics: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
@@ -351,7 +356,7 @@ class Machine(RuleBasedStateMachine):
         hand = self.hand(agent)
         line = self.book.lines.get(session, [])
         if not self.free_of_zombies(hand, session) or not self.may_line_up(hand, line):
-            return
+            return None
         text = f"input {self.numbered + 1}"
         given = {"user_input": text, "session_id": session, "request_id": request, "on_pending": on_pending,
                  "if_busy": if_busy}  # fmt: skip
@@ -372,15 +377,15 @@ class Machine(RuleBasedStateMachine):
             except Refused:
                 return None
             self.book.enqueue(op, text, if_busy, request)
-            if line[0].hand is hand and if_busy == "steer":
-                self.book.steered.add(text)
         self.statistics["queued" if line else "sent"] += 1
         self.begin(op, given, self.book.send(op, text, request, on_pending), dies)
         return None
 
     def may_line_up(self, hand: Hand, line: Sequence[Op]) -> bool:
         """Who waits in one process waits in a known order; across processes only one may wait."""
-        return len(line) <= 1 and not (line and line[0].parent) or all(op.hand is hand and not op.parent for op in line)
+        return (len(line) <= 1 and not (line and line[0].parent)) or all(
+            op.hand is hand and not op.parent for op in line
+        )
 
     def op(self, hand: Hand, session: str, kind: str) -> Op:
         self.numbered += 1
@@ -397,9 +402,6 @@ class Machine(RuleBasedStateMachine):
         self.settle(op.hand if dies else None)
         if refused and op.hand.alive and refused[0] not in ("session.quarantined",) and not waited:
             assert self.shelf.dump() == before, f"{op} was refused with {refused[0]}, and changed something"
-        if op.text in self.book.steered and op.hand.alive:
-            # The input is on disk; that the turn has been told of it is a step of the same process later.
-            self.now(op.hand, "get_turns", {"session_id": "gone"}, lambda: self.busy("gone"))
 
     @precondition(lambda self: self.any_turns() and self.at_rest())
     @rule(
@@ -413,7 +415,7 @@ class Machine(RuleBasedStateMachine):
         session = self.name(session)
         hand = self.hand(agent)
         if not self.free_of_zombies(hand, session):
-            return
+            return None
         calls = self.book.open_calls(session) if session in self.book.sessions else []
         decided = dict(zip(calls, decisions, strict=False))
         given = {"session_id": session, "in_doubt": in_doubt, "decisions": decided, "if_busy": "raise"}
@@ -580,7 +582,7 @@ class Machine(RuleBasedStateMachine):
         agent=AGENTS, session=SESSIONS, how=st.sampled_from(["cancel", "stop", "take over: resume", "take over: abort"])
     )
     def interfere(self, agent: str, session: str, how: str) -> None:
-        """With a turn that runs: its caller's task is cancelled, somebody asks it to stop, or takes it over by force."""
+        """With a turn that runs: its caller's task is cancelled, somebody asks it to stop, or takes over by force."""
         session = self.name(session)
         line = self.book.lines.get(session)
         if line and how == "cancel":
@@ -636,16 +638,16 @@ class Machine(RuleBasedStateMachine):
             or line[0].parent
             or not self.free_of_zombies(hand, session)
         ):
-            return
+            return None
         if self.book.sessions[session]["recoveries"] >= self.config["max_recoveries"]:
-            return
+            return None
         op = line[0]
         if (
             how == "resume"
             and self.config["tool_drift"] == "refuse"
             and hand.options["tools"] != run.hand.options["tools"]
         ):
-            return
+            return None
         self.book.leave(op)
         self.book.running.pop(session)
         self.zombies.append((run, op))
@@ -710,15 +712,22 @@ class Machine(RuleBasedStateMachine):
 
     def settle(self, armed: Hand | None = None) -> None:
         """Hear all that is expected and nothing else; then look at the file."""
+        try:
+            self.hears_all(armed)
+        except AssertionError as error:
+            self.found.append(str(error))
+            raise
+
+    def hears_all(self, armed: Hand | None) -> None:
         assert self.shelf is not None
         self.sound = False
         until = time.monotonic() + self.patience
         disarming = False
         while +self.book.expected or self.shelf.sessions() != self.book.sessions or armed is not None:
-            if armed is not None and not disarming and not +self.book.expected:
-                if self.shelf.sessions() == self.book.sessions:
-                    disarming = True
-                    armed.tell(arm=0)
+            done = not +self.book.expected and self.shelf.sessions() == self.book.sessions
+            if armed is not None and not disarming and done:
+                disarming = True
+                armed.tell(arm=0)
             waits = +self.book.expected or disarming
             heard = self.host.hear(list(self.hands.values()), max(0.0, until - time.monotonic()) if waits else 0.004)
             if heard is None:
@@ -735,6 +744,18 @@ class Machine(RuleBasedStateMachine):
                 self.hear(hand, said)
         self.look()
         self.sound = True
+        for run in list(self.book.running.values()):
+            self.tell_of_input(run)
+
+    def tell_of_input(self, run: Run) -> None:
+        """Wait until a turn knows of what is to steer it: from then on it must take it in at its next boundary."""
+        steers = {one["text"] for one in self.book.sessions[run.session]["waiting"] if one["mode"] == "steer"}
+        if steers - self.book.steered:
+            self.book.steered |= steers
+            self.numbered += 1
+            self.book.expected["op", run.hand.name, self.numbered, "done", True] += 1
+            run.hand.tell(op=self.numbered, do="told_of_input", **{"with": {"session": run.session}})
+            self.settle()
 
     def missing(self) -> str:
         """What did not happen."""
@@ -770,7 +791,7 @@ class Machine(RuleBasedStateMachine):
         if INSTRUCTIONS in json.loads(messages[0])["content"]:
             self.statistics["summaries"] += 1
             hand.tell(answer=said["number"], text="They talked.")
-            return
+            return None
         runs = [run for run in self.book.running.values() if run.hand is hand and run.asked and run.token is None]
         for run in runs:
             if messages == self.shelf.shown(run.session):
@@ -896,10 +917,8 @@ def kept(s: str, before: Any, after: Any, own: set[str | None]) -> list[str]:
         if now is None or now["attempt"] < row["attempt"] or (row["settled_by"] and now != row):
             wrong.append(f"call {call} of {s} was {row} and is {now}")
     texts = [said for _, said, _ in after["messages"]] + [one["text"] for one in after["waiting"]]
-    for one in before["waiting"]:
-        if one["text"] not in texts and one["text"] not in own:
-            wrong.append(f"{one} of {s} was stored and is gone")
-    return wrong
+    gone = [one for one in before["waiting"] if one["text"] not in texts and one["text"] not in own]
+    return wrong + [f"{one} of {s} was stored and is gone" for one in gone]
 
 
 def difference(book: Any, found: Any) -> str:

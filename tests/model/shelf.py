@@ -121,9 +121,8 @@ class Shelf:
             findings = [check(db) for check in (integrity, foreign_keys, checksums, consistency)]
             self._db.execute("ROLLBACK")
         found = [f"{f.name}: {f.words} {f.spots}" for f in findings if f.grade is Grade.BAD]
-        for row in self._rows("SELECT session, count(*) AS n FROM turns WHERE ended_at IS NULL GROUP BY session"):
-            if row["n"] > 1:
-                found.append(f"session number {row['session']} has {row['n']} live turns")
+        many = "SELECT session FROM turns WHERE ended_at IS NULL GROUP BY session HAVING count(*) > 1"
+        found += [f"session number {row['session']} has several live turns" for row in self._rows(many)]
         for row in self._rows("SELECT id FROM sessions"):
             found += [f"{row['id']}: {problem}" for problem in self._violations(row["id"])]
         return found
@@ -134,8 +133,8 @@ class Shelf:
         calls = self.sessions_open(session)
         messages = [parse(text) for text in texts]
         answered = {message.tool_call_id for message in messages if message.role == "tool"}  # type: ignore[union-attr]
-        for call in calls - answered:
-            messages.append(parse(json.dumps({"role": "tool", "content": "open", "tool_call_id": call})))
+        opened = [{"role": "tool", "content": "open", "tool_call_id": call} for call in calls - answered]
+        messages += [parse(json.dumps(body)) for body in opened]
         # Results of open calls belong directly after their answer, in their order.
         return violations(_sorted(messages))
 

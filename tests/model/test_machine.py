@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.faults import FAULTS
 from tests.model.hands import Host
 from tests.model.machine import Machine
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "16"))
 
 
 def how(examples: int, *, by_chance: bool = False, **more: Any) -> settings:
@@ -27,6 +29,7 @@ def how(examples: int, *, by_chance: bool = False, **more: Any) -> settings:
         deadline=None,
         database=None,
         derandomize=not by_chance,
+        phases=[Phase.generate],  # shown as it was found; `python -m tests.model` makes it small
         suppress_health_check=list(HealthCheck),
         **more,
     )
@@ -51,5 +54,10 @@ def test_the_machine_finds_a_store_that(fault: str, host: Host, monkeypatch: pyt
     monkeypatch.setattr(Machine, "host", host, raising=False)
     monkeypatch.setattr(Machine, "fault", fault)
     monkeypatch.setattr(Machine, "patience", 1.0)
-    with pytest.raises(AssertionError, match="before its start was stored|the file is not as the book says|pending"):
-        run_state_machine_as_test(Machine, settings=how(60, phases=[Phase.generate], report_multiple_bugs=False))
+    monkeypatch.setattr(Machine, "found", [])
+    # A fault may show itself differently when Hypothesis tries the example again, which it then calls flaky.
+    with pytest.raises((AssertionError, Flaky)):
+        run_state_machine_as_test(Machine, settings=how(60, report_multiple_bugs=False))
+    assert re.search(
+        "before its start was stored|the file is not as the book says|unexpected|taken in", Machine.found[0]
+    )
