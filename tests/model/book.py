@@ -177,6 +177,7 @@ class Book:
     def run(self, op: Op, policy: str) -> Run:
         session = self.sessions[op.session]
         session["owner"] = op.hand.pid
+        self.steered -= {one["text"] for one in session["waiting"]}  # told to a turn that died, not to this one
         doubt = {call for call in self.open_calls(op.session) if session["calls"][call]["state"] == "started"}
         self.running[op.session] = run = Run(op, op.hand, policy, op.session, doubt=doubt)
         self.drive(run)
