@@ -90,6 +90,8 @@ class Conductor:
                         place = self._placed(wanted, found)
                     if place is not None:
                         found = await self._in_line(wanted, place, manner, on_pending)
+                    if isinstance(found, StatefulResult) and place is not None:
+                        await self._withdraw(session, place)  # clearing its way was stopped: it is not to come later
                     if found is not None and not isinstance(found, Waiting):
                         return await self._outcome(wanted, found, on_pending, manner, waited=place is not None)
                     place = None  # somebody withdrew it: begin again
