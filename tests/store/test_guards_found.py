@@ -1,0 +1,282 @@
+"""Guards of the store that only a driver gone wrong, or an unlucky instant, ever meets: each refuses, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from power_loop import EpochLostError, SessionState, World, open_store
+from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState, SettledBy
+from power_loop.errors import StateError
+from power_loop.store.contract import Begun, Claim, Input, NewSession, SessionStore, Waiting
+from power_loop.store.port import seal
+from power_loop.store.sqlite import migrating
+from power_loop.store.sqlite.opening import Opening, checked_path, open_writer
+from power_loop.values import CallKey, Effect, InputMode, SessionId
+from tests.store.kit import MIGRATIONS, child, dump
+
+S = SessionId("s")
+HELLO = '{"role":"user","content":"hello"}'
+SPENT = f.ModelCall(purpose="answer", model="m", usage=None, milliseconds=1)
+FIRST, SECOND = CallKey(2, 0), CallKey(2, 1)
+
+
+async def begun(store: SessionStore) -> Begun:
+    """A turn on the first message of a session."""
+    turn = await store.begin_turn(Input(session=S, body=HELLO, queue=InputMode.STEER))
+    assert isinstance(turn, Begun)
+    return turn
+
+
+def asked() -> f.CallsRequested:
+    """An answer that asks for two calls, as message 2."""
+    calls = ",".join(f'{{"id":"c{n}","type":"function","function":{{"name":"t","arguments":"{{}}"}}}}' for n in (0, 1))
+    body = f'{{"role":"assistant","tool_calls":[{calls}]}}'
+    requested = [
+        f.RequestedCall(key=key, id=f"c{key.ordinal}", name="t", arguments="{}", effect=Effect.ONCE, schema_hash=None)
+        for key in (FIRST, SECOND)
+    ]
+    message = f.NewMessage(seq=2, role="assistant", body=body)
+    return f.CallsRequested(session=S, turn=1, round=1, message=message, model_call=SPENT, calls=tuple(requested))
+
+
+def started(*keys: CallKey) -> f.CallsStarted:
+    return f.CallsStarted(session=S, turn=1, calls=keys)
+
+
+def settled(key: CallKey, state: CallState = CallState.SUCCEEDED, *, seq: int | None = None) -> f.CallSettled:
+    body = f'{{"role":"tool","tool_call_id":"c{key.ordinal}","content":"done"}}'
+    message = f.NewMessage(seq=key.seq + 1 + key.ordinal if seq is None else seq, role="tool", body=body)
+    return f.CallSettled(session=S, turn=1, key=key, state=state, settled_by=SettledBy.RUN, message=message)
+
+
+def answer(seq: int) -> f.AnswerReceived:
+    message = f.NewMessage(seq=seq, role="assistant", body='{"role":"assistant","content":"done"}')
+    return f.AnswerReceived(
+        session=S, turn=1, round=2, message=message, model_call=SPENT, status="completed", stop_reason="stop"
+    )
+
+
+async def refused(store: SessionStore, path: Path, claim: Claim, facts: Sequence[f.Fact]) -> None:
+    before = dump(path)
+    with pytest.raises(StateError):
+        await store.record(claim, facts)
+    assert dump(path) == before
+
+
+@pytest.mark.acceptance("B1")
+async def test_the_store_neither_starts_nor_settles_a_settled_call(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    claim = (await begun(store)).claim
+    await store.record(claim, [asked(), started(FIRST)])
+    await store.record(claim, [settled(FIRST)])
+    await refused(store, path, claim, [started(FIRST)])
+    await refused(store, path, claim, [settled(FIRST, CallState.FAILED, seq=9)])
+    await refused(store, path, claim, [settled(SECOND)])  # it never started
+    await store.aclose()
+
+
+@pytest.mark.acceptance("B1")
+async def test_the_store_ends_no_round_that_has_an_open_call(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    claim = (await begun(store)).claim
+    await store.record(claim, [asked(), started(FIRST)])
+    await refused(store, path, claim, [settled(FIRST), f.RoundClosed(session=S, turn=1, round=1)])
+    await store.aclose()
+
+
+@pytest.mark.acceptance("A1")
+async def test_an_answer_within_a_round_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    claim = (await begun(store)).claim
+    await refused(store, path, claim, [f.RoundClosed(session=S, turn=1, round=1)])
+    await store.record(claim, [asked(), started(FIRST)])
+    await refused(store, path, claim, [answer(5)])
+    await store.aclose()
+
+
+@pytest.mark.acceptance("D2")
+async def test_nothing_is_taken_in_within_a_round(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    claim = (await begun(store)).claim
+    await store.record(claim, [asked(), started(FIRST)])
+    assert isinstance(await store.queue_input(Input(session=S, body=HELLO, queue=InputMode.STEER)), Waiting)
+    before = dump(path)
+    with pytest.raises(StateError):
+        await store.take_inputs(claim)
+    assert dump(path) == before
+    await store.aclose()
+
+
+@pytest.mark.acceptance("D1", "D2")
+async def test_a_driver_that_lost_its_session_takes_no_input_in(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    zombie, heir = await open_store(path), await open_store(path)
+    await zombie.create_session(NewSession(id=S))
+    old = await begun(zombie)
+    assert isinstance(await heir.resume_turn(S, {}, force=True), Begun)
+    assert isinstance(await heir.queue_input(Input(session=S, body=HELLO, queue=InputMode.STEER)), Waiting)
+    before = dump(path)
+    # The turn of the old claim has ended too; what is to be told first is that the session is lost.
+    with pytest.raises(EpochLostError):
+        await zombie.take_inputs(old.claim)
+    assert dump(path) == before
+    await zombie.aclose()
+    await heir.aclose()
+
+
+@pytest.mark.acceptance("D1")
+async def test_a_robbed_turn_that_ends_late_frees_nothing(tmp_path: Path) -> None:
+    """Our turn is robbed, the robber ends, and we have a new turn when the old one notices and lets go."""
+    path = tmp_path / "agent.db"
+    ours, robber = await open_store(path), await open_store(path)
+    await ours.create_session(NewSession(id=S))
+    old = await begun(ours)
+    stolen = await robber.resume_turn(S, {}, force=True)
+    assert isinstance(stolen, Begun)
+    await robber.record(stolen.claim, [f.TurnCancelled(session=S, turn=2, status="cancelled", stop_reason="enough")])
+    robber.release(stolen.claim)
+    new = await ours.resume_turn(S, {})
+    assert isinstance(new, Begun)
+    ours.release(old.claim)
+    assert (await ours.session_info(S)).state is SessionState.RUNNING
+    ours.release(new.claim)
+    assert (await ours.session_info(S)).state is SessionState.INTERRUPTED_BEFORE_MODEL
+    await ours.aclose()
+    await robber.aclose()
+
+
+@pytest.mark.acceptance("E2")
+async def test_a_message_is_folded_once(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    claim = (await begun(store)).claim
+
+    def folding(*folded: int, note: int) -> f.HistoryCompacted:
+        message = f.NewMessage(seq=note, role="user", body='{"role":"user","content":"a note"}', place=1)
+        return f.HistoryCompacted(
+            session=S, turn=1, folded=folded, note=message, strategy="summary", before_tokens=9, after_tokens=4,
+            model_call=None,
+        )  # fmt: skip
+
+    await store.record(claim, [folding(1, note=2)])
+    await refused(store, path, claim, [folding(2, 1, note=3)])
+    await refused(store, path, claim, [folding(2, 7, note=3)])
+    await store.aclose()
+
+
+@pytest.mark.acceptance("A1", "D1")
+async def test_what_a_change_has_read_nobody_changes_before_it_has_written(tmp_path: Path) -> None:
+    """From its first read to its commit a change is alone: another program gets no write lock in between."""
+    path = tmp_path / "agent.db"
+    tried: dict[str, str] = {}
+
+    def reached(point: str) -> None:
+        if not point.startswith("sql.") or point in ("sql.begin", "sql.migrate.1", "sql.migrate.2") or not looking:
+            return
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                tried[point] = "let in"
+                other.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                tried[point] = str(error)
+
+    looking = False
+    store = await open_store(path, world=World(reached=reached))
+    await store.create_session(NewSession(id=S))
+    looking = True
+    await begun(store)
+    looking = False
+    assert "sql.session_by_id" in tried, "the first read"
+    assert "sql.commit" in tried
+    assert set(tried.values()) == {"database is locked"}
+    await store.aclose()
+
+
+@pytest.mark.acceptance("D1")
+def test_an_owner_is_never_seen_without_its_lock(tmp_path: Path) -> None:
+    """Looked at in the very instant in which its file gets the name that others look for."""
+    code = """
+import fcntl
+from pathlib import Path
+from power_loop.store.sqlite.owners import Owners
+
+seen = []
+
+def hook(event, arguments):
+    if event == "os.rename":
+        lock = os.open(arguments[0], os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            seen.append("free")
+        except BlockingIOError:
+            seen.append("locked")
+        finally:
+            os.close(lock)
+
+sys.addaudithook(hook)
+owners = Owners(Path(sys.argv[1]), "us")
+owners.enlist()
+print(*seen)
+owners.leave()
+"""
+    with child(code, tmp_path / "agent.db") as process:
+        said, _ = process.communicate(timeout=30)
+    assert said == "locked\n"
+
+
+def making(path: Path, world: World) -> Opening:
+    return Opening(path=checked_path(path), migrations=MIGRATIONS, world=world)
+
+
+@pytest.mark.acceptance("A7")
+def test_who_comes_second_uses_the_database_of_the_first(tmp_path: Path) -> None:
+    """While one process puts its new database in place another one has done so already."""
+    path = tmp_path / "agent.db"
+    first: list[Any] = []
+
+    def reached(point: str) -> None:
+        if point == "store.put_in_place":
+            with closing(open_writer(making(path, World()))) as connection:
+                connection.execute("UPDATE schema_migrations SET applied_at = 7")
+            first.append(os.stat(path).st_ino)
+
+    with closing(open_writer(making(path, World(reached=reached)))) as connection:
+        assert connection.execute("SELECT DISTINCT applied_at FROM schema_migrations").fetchall() == [(7,)]
+    assert [os.stat(path).st_ino] == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["agent.db"]
+
+
+@pytest.mark.acceptance("A3")
+def test_a_backup_is_of_the_version_it_says(tmp_path: Path) -> None:
+    """A process that found an older file makes its copy when another has upgraded that file: the copy is thrown away."""
+    path = tmp_path / "agent.db"
+    with closing(open_writer(making(path, World()))) as connection:
+        backup = migrating.backup_path(path, 1)
+        backup.write_bytes(b"the backup of who was faster")
+        migrating._back_up(connection, path, 1)
+    assert backup.read_bytes() == b"the backup of who was faster"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["agent.db", backup.name]
+
+
+@pytest.mark.acceptance("A9")
+def test_a_seal_tells_texts_from_each_other_wherever_they_are_parted() -> None:
+    parted = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("abc", None), (None, "abc"), ("abc",), ("a", "b", "c")]
+    assert len({seal(*texts) for texts in parted}) == len(parted)
