@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def shown(guards: Sequence[Guard], *, jobs: int, limit: float) -> int:
     begun = time.monotonic()
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="guards-") as folder:
+        os.chmod(folder, 0o755)  # some tests run a child as another user, who has to read the tree
         tree = base(Path(folder))
         whole = unpatched(tree, [guard for guard in guards if guard.runs], limit)
         if whole.code != PASSED:

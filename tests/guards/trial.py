@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.guards.guard import ROOT, Guard
 
-PARTS: Final = ("power_loop", "llm_client", "migrations", "tests", "pyproject.toml")
+PARTS: Final = ("power_loop", "llm_client", "migrations", "tests", "docs", "pyproject.toml")
 """What the tests need of the tree."""
 
 LIMIT: Final = 60.0
@@ -59,11 +59,11 @@ class Run:
     @property
     def first_failure(self) -> str:
         lines = self.output.splitlines()
-        return next((line for line in lines if line.startswith(("FAILED ", "ERROR "))), "")
+        return next((line for line in lines if line.startswith(("FAILED tests/", "ERROR tests/"))), "")
 
 
 def base(folder: Path) -> Path:
-    """A copy of the tree that guards are taken out of. Tests run in it once leave their bytecode for all copies of it."""
+    """A copy of the tree, to copy from. Tests that run in it once leave their bytecode for all copies."""
     target = folder / "base"
     target.mkdir()
     for part in PARTS:
@@ -113,7 +113,18 @@ def _pytest(tree: Path, tests: Sequence[str], limit: float) -> Run:
     """Run tests in a process group of their own, of which nothing is left afterwards."""
     scratch = tree.with_name(f"{tree.name}.scratch")
     scratch.mkdir()
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-rfE", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-rfE",
+        "--no-header",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+    ]
     try:
         with open(scratch / "output", "wb+") as output:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Guards of the store that only a driver gone wrong, or an unlucky instant, ever meets: each refuses, and changes nothing."""
+"""Guards of the store that only a driver gone wrong or an unlucky instant meets: each refuses, and changes nothing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
-from power_loop import EpochLostError, SessionState, World, open_store
+from llm_client.scripted import calls
+from power_loop import EpochLostError, SessionState, StoreDamagedError, World, open_store, tool
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy
 from power_loop.errors import StateError
-from power_loop.store.contract import Begun, Claim, Input, NewSession, SessionStore, Waiting
+from power_loop.sink import StoreSink
+from power_loop.store.contract import Begun, Claim, Input, Known, NewSession, SessionStore, Waiting
 from power_loop.store.port import seal
 from power_loop.store.sqlite import migrating
 from power_loop.store.sqlite.opening import Opening, checked_path, open_writer
 from power_loop.values import CallKey, Effect, InputMode, SessionId
-from tests.store.kit import MIGRATIONS, child, dump
+from tests.store.kit import MIGRATIONS, a_loop, child, dump
 
 S = SessionId("s")
 HELLO = '{"role":"user","content":"hello"}'
@@ -37,8 +39,8 @@ async def begun(store: SessionStore) -> Begun:
 
 def asked() -> f.CallsRequested:
     """An answer that asks for two calls, as message 2."""
-    calls = ",".join(f'{{"id":"c{n}","type":"function","function":{{"name":"t","arguments":"{{}}"}}}}' for n in (0, 1))
-    body = f'{{"role":"assistant","tool_calls":[{calls}]}}'
+    texts = ",".join(f'{{"id":"c{n}","type":"function","function":{{"name":"t","arguments":"{{}}"}}}}' for n in (0, 1))
+    body = f'{{"role":"assistant","tool_calls":[{texts}]}}'
     requested = [
         f.RequestedCall(key=key, id=f"c{key.ordinal}", name="t", arguments="{}", effect=Effect.ONCE, schema_hash=None)
         for key in (FIRST, SECOND)
@@ -266,7 +268,7 @@ def test_who_comes_second_uses_the_database_of_the_first(tmp_path: Path) -> None
 
 @pytest.mark.acceptance("A3")
 def test_a_backup_is_of_the_version_it_says(tmp_path: Path) -> None:
-    """A process that found an older file makes its copy when another has upgraded that file: the copy is thrown away."""
+    """A process that found an older file copies it after another has upgraded it: the copy is thrown away."""
     path = tmp_path / "agent.db"
     with closing(open_writer(making(path, World()))) as connection:
         backup = migrating.backup_path(path, 1)
@@ -278,5 +280,167 @@ def test_a_backup_is_of_the_version_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.acceptance("A9")
 def test_a_seal_tells_texts_from_each_other_wherever_they_are_parted() -> None:
-    parted = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("abc", None), (None, "abc"), ("abc",), ("a", "b", "c")]
+    parted = [
+        ("ab", "c"),
+        ("a", "bc"),
+        ("abc", ""),
+        ("", "abc"),
+        ("abc", None),
+        (None, "abc"),
+        ("abc",),
+        ("a", "b", "c"),
+    ]
     assert len({seal(*texts) for texts in parted}) == len(parted)
+
+
+@pytest.mark.acceptance("C6")
+async def test_a_request_to_stop_dies_with_the_turn_it_was_for(tmp_path: Path) -> None:
+    """Its driver died before it heard of it; the turn that comes next was not meant."""
+    store, eye = await open_store(tmp_path / "agent.db"), await open_store(tmp_path / "agent.db")
+    await store.create_session(NewSession(id=S))
+    await begun(store)
+    assert await eye.request_stop(S, "enough")
+    await store.aclose()
+    await begun(eye)
+    assert await eye.stops_requested() == []
+    await eye.aclose()
+
+
+@pytest.mark.acceptance("A1")
+async def test_of_facts_that_belong_together_none_is_stored_if_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    claim = (await begun(store)).claim
+    before = dump(path)
+    with pytest.raises(StateError):
+        await StoreSink(store, claim).record([asked(), f.RoundClosed(session=S, turn=1, round=1)])
+    assert dump(path) == before
+    await store.aclose()
+
+
+@pytest.mark.acceptance("D2")
+async def test_an_input_is_taken_out_only_while_it_waits_and_only_by_its_session(tmp_path: Path) -> None:
+    path, other = tmp_path / "agent.db", SessionId("other")
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    await store.create_session(NewSession(id=other))
+    claim = (await begun(store)).claim
+    steering = await store.queue_input(Input(session=S, body=HELLO, queue=InputMode.STEER, request_id="steers"))
+    assert isinstance(steering, Waiting)
+    before = dump(path)
+    assert not await store.withdraw_input(other, steering.number)
+    assert dump(path) == before
+    assert len(await store.take_inputs(claim)) == 1
+    before = dump(path)
+    assert not await store.withdraw_input(S, steering.number)
+    assert dump(path) == before
+    await store.aclose()
+
+
+@pytest.mark.acceptance("D2")
+async def test_what_the_dead_left_in_the_inbox_of_a_session_goes_when_it_is_closed(tmp_path: Path) -> None:
+    store, sender = await open_store(tmp_path / "agent.db"), await open_store(tmp_path / "agent.db")
+    await store.create_session(NewSession(id=S))
+    assert isinstance(await sender.queue_input(Input(session=S, body=HELLO, queue=InputMode.WAIT)), Waiting)
+    await sender.aclose()
+    assert len(await store.queued_inputs(S)) == 1
+    await store.close_session(S, cascade=True)
+    assert await store.queued_inputs(S) == []
+    await store.aclose()
+
+
+@pytest.mark.acceptance("B4")
+async def test_what_somebody_has_written_down_as_interrupted_is_no_orphan_any_more(tmp_path: Path) -> None:
+    """Another process found it and left it to a person; one that still believes it an orphan does not go on with it."""
+    path = tmp_path / "agent.db"
+    owner, store = await open_store(path), await open_store(path)
+    await owner.create_session(NewSession(id=S))
+    await begun(owner)
+    await owner.aclose()
+    assert await store.orphans() == [S]
+    assert await store.interrupt_session(S) is not None
+    before = dump(path)
+    assert isinstance(await store.resume_turn(S, {}, only_orphan=True), Known)
+    assert dump(path) == before
+    await store.aclose()
+
+
+@pytest.mark.acceptance("D2")
+async def test_an_input_whose_sender_lives_is_left_to_its_sender(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store, sender = await open_store(path), await open_store(path)
+    await store.create_session(NewSession(id=S))
+    assert isinstance(await sender.queue_input(Input(session=S, body=HELLO, queue=InputMode.WAIT)), Waiting)
+    before = dump(path)
+    assert await store.begin_next(S, None) is None
+    assert dump(path) == before
+    await sender.aclose()
+    assert isinstance(await store.begin_next(S, None), Begun)
+    await store.aclose()
+
+
+async def talked(path: Path) -> None:
+    """A session of two turns, the first with two calls; all of it settled."""
+    script = [calls(("look", {}), ("look", {})), "one", "two"]
+    async with a_loop(path, script, tools=[tool(look, effect="read")]) as loop:
+        await loop.create_session("s")
+        await loop.send("first", "s")
+        await loop.send("second", "s")
+
+
+def look() -> str:
+    """Looks."""
+    return "seen"
+
+
+def redefined(path: Path, index: str, sql: str) -> str:
+    """Give an index another definition and leave its pages as they are; the old definition."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        [(old,)] = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (index,)).fetchall()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (sql, index))
+        [(version,)] = connection.execute("PRAGMA schema_version").fetchall()
+        connection.execute(f"PRAGMA schema_version = {version + 1}")
+    return str(old)
+
+
+@pytest.mark.acceptance("A9")
+async def test_sound_rows_in_another_order_are_damage(tmp_path: Path) -> None:
+    """The index says that it is sorted the other way round: every row is there and sound, the last one first."""
+    path = tmp_path / "agent.db"
+    await talked(path)
+    sql = "CREATE UNIQUE INDEX active_messages ON messages (session, place DESC) WHERE state = 'active'"
+    redefined(path, "active_messages", sql)
+    async with a_loop(path) as loop:
+        with pytest.raises(StoreDamagedError, match="order"):
+            await loop.get_messages("s")
+
+
+@pytest.mark.acceptance("A9", "B2")
+async def test_an_index_that_holds_settled_calls_makes_none_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    await talked(path)
+    partial = redefined(path, "open_calls", "CREATE INDEX open_calls ON calls (session, seq, ordinal)")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("REINDEX open_calls")
+    redefined(path, "open_calls", partial)
+    async with a_loop(path, ["never"]) as loop:
+        # Whether SQLite believes the index or looks at the row is its own business; no call is open either way.
+        try:
+            assert await loop.get_pending("s") == []
+        except StoreDamagedError:
+            with pytest.raises(StoreDamagedError):
+                await loop.resume("s")
+
+
+@pytest.mark.acceptance("A9")
+async def test_a_session_whose_last_turn_is_gone_does_not_go_on_from_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    await talked(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM turns WHERE number = 2")
+    async with a_loop(path, ["never"]) as loop:
+        for going_on in (loop.get_session("s"), loop.send("third", "s"), loop.resume("s"), loop.abort_pending("s")):
+            with pytest.raises(StoreDamagedError, match="turns"):
+                await going_on

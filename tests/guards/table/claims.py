@@ -43,7 +43,7 @@ GUARDS: Final = (
         file="power_loop/store/sql/sqlite/sessions.sql",
         old="SET epoch = epoch + 1, owner = NULL,",
         new="SET owner = NULL,",
-        test="tests/ownership/test_warm.py",
+        test="tests/loop/test_guards_found.py::test_what_others_gave_up_is_seen_by_a_loop_that_remembers_the_session",
     ),
     Guard(
         name="epoch-lost-is-raised",
@@ -97,7 +97,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/begin.py",
         old="robbed = force and session.owner != owner.name",
         new="robbed = force",
-        test="tests/ownership/test_force.py",
+        test="tests/loop/test_guards_found.py::test_force_robs_no_turn_of_this_process",
     ),
     Guard(
         name="driven-family-is-not-deleted",
@@ -142,7 +142,7 @@ GUARDS: Final = (
         file="power_loop/stateful_loop/runner.py",
         old="            ending = await drive(turn)\n",
         new="            self._store.release(claim)\n            ending = await drive(turn)\n",
-        test="tests/loop/test_exclusive.py",
+        test="tests/loop/test_exclusive.py::test_two_loops_and_a_shared_store_on_one_file",
     ),
     Guard(
         name="driven-no-longer-than-that",
@@ -158,9 +158,24 @@ GUARDS: Final = (
         keeps="At no instant does the file say that a turn of ours runs while nothing here says so too.",
         of="7, D1",
         file="power_loop/store/sqlite/store.py",
-        old="                self._driving[begun.claim.key] = begun.claim.epoch\n            return begun\n\n        try:\n            return await self._submit(change)\n",
-        new="            return begun\n\n        try:\n            begun = await self._submit(change)\n            await asyncio.sleep(0.01)\n            for one in claimed:\n                self._driving[one.key] = one.epoch\n            return begun\n",
-        test="tests/loop/test_exclusive.py",
+        old=(
+            "                self._driving[begun.claim.key] = begun.claim.epoch\n"
+            "            return begun\n"
+            "\n"
+            "        try:\n"
+            "            return await self._submit(change)\n"
+        ),
+        new=(
+            "            return begun\n"
+            "\n"
+            "        try:\n"
+            "            begun = await self._submit(change)\n"
+            "            await asyncio.sleep(0.01)\n"
+            "            for one in claimed:\n"
+            "                self._driving[one.key] = one.epoch\n"
+            "            return begun\n"
+        ),
+        test="tests/loop/test_exclusive.py::test_two_loops_and_a_shared_store_on_one_file",
     ),
     Guard(
         name="gate-one-coroutine-at-a-time",
@@ -185,9 +200,12 @@ GUARDS: Final = (
         keeps="A request to stop that came too late does not stop the next turn.",
         of="6, C6",
         file="power_loop/store/sql/sqlite/sessions.sql",
-        old="       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,\n       recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL",
+        old=(
+            "       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,\n"
+            "       recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL"
+        ),
         new="       recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL",
-        test="tests/loop/test_stopping.py",
+        test="tests/store/test_guards_found.py::test_a_request_to_stop_dies_with_the_turn_it_was_for",
     ),
     Guard(
         name="stop-needs-a-listener",
@@ -212,8 +230,14 @@ GUARDS: Final = (
         keeps="At no instant does an owner's file stand without its lock: nobody takes the living for dead.",
         of="7, D1",
         file="power_loop/store/sqlite/owners.py",
-        old="                fcntl.flock(lock, fcntl.LOCK_EX)\n                os.rename(new, self.folder / self._token)\n",
-        new="                os.rename(new, self.folder / self._token)\n                fcntl.flock(lock, fcntl.LOCK_EX)\n",
+        old=(
+            "                fcntl.flock(lock, fcntl.LOCK_EX)\n"
+            "                os.rename(new, self.folder / self._token)\n"
+        ),
+        new=(
+            "                os.rename(new, self.folder / self._token)\n"
+            "                fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        ),
         test="tests/store/test_guards_found.py::test_an_owner_is_never_seen_without_its_lock",
     ),
     Guard(
@@ -242,6 +266,7 @@ GUARDS: Final = (
         old="        if self._lock is not None and os.getpid() == self._pid:\n",
         new="        if self._lock is not None:\n",
         test="tests/store/test_owners.py::test_d1_a_fork_is_nobody",
+        redundant="the fork handler has already taken the lock away from the copy",
     ),
     Guard(
         name="owner-swept-only-if-dead",

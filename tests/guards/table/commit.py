@@ -41,7 +41,11 @@ GUARDS: Final = (
         keeps="A transaction that fails is rolled back: none is left open.",
         of="2, A1 A6",
         file="power_loop/store/sqlite/writer.py",
-        old='            if self._connection.in_transaction:\n                self._connection.execute("ROLLBACK")\n            raise\n',
+        old=(
+            "            if self._connection.in_transaction:\n"
+            '                self._connection.execute("ROLLBACK")\n'
+            "            raise\n"
+        ),
         new="            raise\n",
         test="tests/store/test_group_commit.py::test_a6_when_the_commit_itself_fails_each_stands_or_falls_alone",
     ),
@@ -70,7 +74,7 @@ GUARDS: Final = (
         file="power_loop/sink/store_sink.py",
         old="        if news:\n            await self._store.record(self._claim, news)\n",
         new="        for fact in news:\n            await self._store.record(self._claim, [fact])\n",
-        test="tests/sink/test_sinks.py",
+        test="tests/store/test_guards_found.py::test_of_facts_that_belong_together_none_is_stored_if_one_is_refused",
     ),
     Guard(
         name="commit-is-not-cancelled",
@@ -79,7 +83,7 @@ GUARDS: Final = (
         file="power_loop/shielding.py",
         old="            await asyncio.shield(future)\n",
         new="            await future\n",
-        test="tests/store/test_cancelling.py",
+        test="tests/store/test_cancelling.py::test_a1_cancelled_at_any_await_a_write_leaves_nothing_open[send]",
     ),
     Guard(
         name="commit-cancellation-is-not-swallowed",
@@ -88,15 +92,15 @@ GUARDS: Final = (
         file="power_loop/shielding.py",
         old="        task.cancel(*came.args)\n",
         new="",
-        test="tests/store/test_cancelling.py",
+        test="tests/store/test_cancelling.py::test_a1_a_cancelled_write_is_done_or_undone_and_its_task_ends_cancelled",
     ),
     Guard(
         name="commit-a-cancelled-write-ends-there",
         keeps="A cancelled write ends cancelled at its own await, not at a later one.",
         of="9, A1",
         file="power_loop/store/sqlite/store.py",
-        old="                await asyncio.sleep(0)  # a cancellation that had to wait goes through here, not at some later await\n",
-        new="                pass\n",
+        old="                await asyncio.sleep(0)  # a cancellation that had to wait",
+        new="                pass  # a cancellation that had to wait",
         test="tests/store/test_cancelling.py::test_a1_a_cancellation_that_waited_goes_through_at_that_very_await",
     ),
     Guard(
@@ -104,8 +108,18 @@ GUARDS: Final = (
         keeps="A claim that was committed reaches even a cancelled caller, who has to end it.",
         of="9, A1",
         file="power_loop/store/sqlite/store.py",
-        old="        try:\n            return await self._submit(change)\n        except BaseException:\n            for lost",
-        new="        try:\n            return await self._write(change)\n        except BaseException:\n            for lost",
+        old=(
+            "        try:\n"
+            "            return await self._submit(change)\n"
+            "        except BaseException:\n"
+            "            for lost"
+        ),
+        new=(
+            "        try:\n"
+            "            return await self._write(change)\n"
+            "        except BaseException:\n"
+            "            for lost"
+        ),
         test="tests/store/test_cancelling.py::test_a1_a_claim_reaches_even_a_cancelled_caller",
     ),
     Guard(
@@ -115,25 +129,47 @@ GUARDS: Final = (
         file="power_loop/stateful_loop/runner.py",
         old="            return await asyncio.shield(task)\n",
         new="            return await task\n",
-        test="tests/loop/test_cancel_anywhere.py",
+        test="tests/loop/test_cancel_anywhere.py::test_cancelling_at_every_await_point[fresh-send-12]",
     ),
     Guard(
         name="commit-then-the-event",
         keeps="No event of a fact goes out before the fact is on disk.",
         of="1, G2",
         file="power_loop/loop/turn.py",
-        old="            await self._sink.record(facts)\n            for fact in facts:\n                self.publish(fact)\n",
-        new="            for fact in facts:\n                self.publish(fact)\n            await self._sink.record(facts)\n",
-        test="tests/loop/test_stream.py",
+        old=(
+            "            await self._sink.record(facts)\n"
+            "            for fact in facts:\n"
+            "                self.publish(fact)\n"
+        ),
+        new=(
+            "            for fact in facts:\n"
+            "                self.publish(fact)\n"
+            "            await self._sink.record(facts)\n"
+        ),
+        test="tests/loop/test_stream.py::test_a_fact_goes_out_once_it_is_on_disk",
     ),
     Guard(
         name="commit-then-the-listeners",
         keeps="What the store refuses no other sink ever hears.",
         of="1, G3",
         file="power_loop/sink/tee.py",
-        old="        await self._first.record(facts)\n        for sink in tuple(self._others):\n            try:\n                await sink.record(facts)\n",
-        new="        for sink in (*self._others, self._first):\n            try:\n                await sink.record(facts)\n",
-        also=(("            except Exception:  # a listener's fault stays the listener's\n", "            except Exception:\n                if sink is self._first:\n                    raise\n"),),
+        old=(
+            "        await self._first.record(facts)\n"
+            "        for sink in tuple(self._others):\n"
+            "            try:\n"
+            "                await sink.record(facts)\n"
+        ),
+        new=(
+            "        for sink in (*self._others, self._first):\n"
+            "            try:\n"
+            "                await sink.record(facts)\n"
+        ),
+        also=(
+            (
+                "            except Exception:  # a listener's fault stays the listener's\n",
+                "            except Exception:\n                if sink is self._first:\n                    raise\n",
+            ),
+        ),
         test="tests/sink/test_sinks.py::test_g3_what_the_first_sink_refuses_the_others_never_hear",
     ),
     Guard(
@@ -206,8 +242,20 @@ GUARDS: Final = (
         keeps="What no file can carry is refused before anything is written.",
         of="11, A4",
         file="power_loop/values.py",
-        old="    try:\n        text.encode()\n    except UnicodeEncodeError as error:\n        raise InputInvalidError(\n            what,",
-        new="    try:\n        text.encode(errors='replace')\n    except UnicodeEncodeError as error:\n        raise InputInvalidError(\n            what,",
+        old=(
+            "    try:\n"
+            "        text.encode()\n"
+            "    except UnicodeEncodeError as error:\n"
+            "        raise InputInvalidError(\n"
+            "            what,"
+        ),
+        new=(
+            "    try:\n"
+            "        text.encode(errors='replace')\n"
+            "    except UnicodeEncodeError as error:\n"
+            "        raise InputInvalidError(\n"
+            "            what,"
+        ),
         test="tests/store/test_lossless.py::test_a4_a_lone_surrogate_is_refused_and_nothing_is_written",
     ),
 )

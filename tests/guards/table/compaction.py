@@ -34,7 +34,7 @@ GUARDS: Final = (
         file="power_loop/compaction/plan.py",
         old=" and not entry.pinned and",
         new=" and",
-        test=RULES,
+        test="tests/transcript/test_guards_found.py::test_neither_a_system_prompt_nor_a_pinned_message_is_folded",
     ),
     Guard(
         name="fold-not-the-system-prompt",
@@ -43,7 +43,7 @@ GUARDS: Final = (
         file="power_loop/compaction/plan.py",
         old='if entry.role != "system" and not',
         new="if not",
-        test=RULES,
+        test="tests/transcript/test_guards_found.py::test_neither_a_system_prompt_nor_a_pinned_message_is_folded",
     ),
     Guard(
         name="fold-only-for-a-gain",
@@ -97,7 +97,7 @@ GUARDS: Final = (
         file="power_loop/loop/reopen.py",
         old="may_fold=not history.folded_since,",
         new="may_fold=True,",
-        test="tests/loop/test_compaction.py",
+        test="tests/loop/test_guards_found.py::test_a_fresh_process_folds_nothing_before_the_provider_has_counted_again",
     ),
     Guard(
         name="fold-note-in-its-place",
@@ -149,7 +149,12 @@ GUARDS: Final = (
         keeps="Results stand in call order in the model's view, however they come.",
         of="5, C3",
         file="power_loop/transcript/view.py",
-        old="            at = bisect_left(self._entries, entry.place, key=_place)\n        self._put(at, entry)\n\n    def fold",
+        old=(
+            "            at = bisect_left(self._entries, entry.place, key=_place)\n"
+            "        self._put(at, entry)\n"
+            "\n"
+            "    def fold"
+        ),
         new="            pass\n        self._put(at, entry)\n\n    def fold",
         test="tests/transcript/test_view.py::test_results_stand_in_call_order_however_they_come",
     ),

@@ -6,7 +6,9 @@ from typing import Final
 
 from tests.guards.guard import Guard
 
-FLIP: Final = "tests/store/test_damage.py::test_a9_one_flipped_bit_in_any_stored_text_is_told_and_nothing_else_is_touched"
+FLIP: Final = (
+    "tests/store/test_damage.py::test_a9_one_flipped_bit_in_any_stored_text_is_told_and_nothing_else_is_touched"
+)
 MOVED: Final = "tests/store/test_damage.py::test_a9_a_row_that_was_moved_or_is_gone_is_told"
 INDEX: Final = "tests/store/test_damaged_index.py::test_a_flipped_bit_in_an_index_never_makes_another_history"
 PARSING: Final = "power_loop/store/parsing.py"
@@ -54,7 +56,7 @@ GUARDS: Final = (
         of="11, A9",
         file=PARSING,
         old='and (not ended or row["end_crc"] == seals.end_seal(*end)), session.id',
-        new='and (not ended or end), session.id',
+        new="and (not ended or end), session.id",
         test=FLIP,
     ),
     Guard(
@@ -145,7 +147,7 @@ GUARDS: Final = (
         file="power_loop/store/reads.py",
         old="    if not active or not all(map(lt, places, places[1:])):\n",
         new="    if not active:\n",
-        test=INDEX,
+        test="tests/store/test_guards_found.py::test_sound_rows_in_another_order_are_damage",
     ),
     Guard(
         name="read-only-active-messages",
@@ -181,7 +183,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/rows.py",
         old="    if turn.number != session.next_turn - 1:\n",
         new="    if turn.number < 0:\n",
-        test=MOVED,
+        test="tests/store/test_guards_found.py::test_a_session_whose_last_turn_is_gone_does_not_go_on_from_the_one_before",
     ),
     Guard(
         name="read-all-usage-is-there",
@@ -199,7 +201,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/rows.py",
         old="        if not call.state.open:\n",
         new="        if call.state is None:\n",
-        test=INDEX,
+        test="tests/store/test_guards_found.py::test_an_index_that_holds_settled_calls_makes_none_run_again",
     ),
     Guard(
         name="read-a-session-its-index-lost",

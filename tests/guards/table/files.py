@@ -50,9 +50,12 @@ GUARDS: Final = (
         keeps="Every check comes before the first write.",
         of="11, A3 A7",
         file="power_loop/store/sqlite/opening.py",
-        old="        with closing(_connect(how, _looking(how.path))) as looked:\n            _check_ours(looked, how.path, migrations)\n",
+        old=(
+            "        with closing(_connect(how, _looking(how.path))) as looked:\n"
+            "            _check_ours(looked, how.path, migrations)\n"
+        ),
         new="",
-        test="tests/store/test_migrations.py::test_a3_a_newer_file_is_refused_without_a_write",
+        test="tests/store/test_bad_files.py::test_a7_a_bad_file_is_refused_and_left_as_it_is",
     ),
     Guard(
         name="file-that-may-not-be-written",

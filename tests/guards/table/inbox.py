@@ -13,7 +13,10 @@ GUARDS: Final = (
         keeps="A new input goes behind those that wait.",
         of="D2",
         file="power_loop/store/transactions/begin.py",
-        old='    if db.one("first_waiting_input", session=session.key) is not None:\n        return _enqueue(db, at, owner, session, wanted)\n',
+        old=(
+            '    if db.one("first_waiting_input", session=session.key) is not None:\n'
+            "        return _enqueue(db, at, owner, session, wanted)\n"
+        ),
         new="",
         test="tests/inbox/test_killed.py::test_a_new_input_comes_after_what_the_dead_left",
     ),
@@ -33,7 +36,7 @@ GUARDS: Final = (
         file="power_loop/store/sql/sqlite/inputs.sql",
         old="session = :session AND turn IS NULL ORDER BY number LIMIT 1;",
         new="session = :session ORDER BY number LIMIT 1;",
-        test="tests/inbox/test_inbox.py::test_what_waits_is_stored_at_once_and_becomes_the_next_turn",
+        test="tests/inbox/test_inbox.py::test_all_come_in_their_order",
     ),
     Guard(
         name="inbox-sql-taken-once",
@@ -52,7 +55,7 @@ GUARDS: Final = (
         file="power_loop/store/sql/sqlite/inputs.sql",
         old="DELETE FROM inputs WHERE number = :number AND session = :session AND turn IS NULL;",
         new="DELETE FROM inputs WHERE number = :number AND session = :session;",
-        test="tests/inbox/test_inbox.py",
+        test="tests/store/test_guards_found.py::test_an_input_is_taken_out_only_while_it_waits_and_only_by_its_session",
     ),
     Guard(
         name="inbox-sql-withdrawn-by-its-session",
@@ -61,7 +64,7 @@ GUARDS: Final = (
         file="power_loop/store/sql/sqlite/inputs.sql",
         old="DELETE FROM inputs WHERE number = :number AND session = :session AND turn IS NULL;",
         new="DELETE FROM inputs WHERE number = :number AND turn IS NULL AND :session;",
-        test="tests/inbox/test_inbox.py",
+        test="tests/store/test_guards_found.py::test_an_input_is_taken_out_only_while_it_waits_and_only_by_its_session",
     ),
     Guard(
         name="inbox-one-request-waits-once",
@@ -77,7 +80,7 @@ GUARDS: Final = (
         keeps="A request that a turn took in already is not stored again.",
         of="B5",
         file="power_loop/store/transactions/begin.py",
-        old='    if row is not None:\n        return _last_of(db, session, parsing.turn_of(db, session, row).number)\n',
+        old="    if row is not None:\n        return _last_of(db, session, parsing.turn_of(db, session, row).number)\n",
         new="",
         test="tests/loop/test_requests.py::test_the_same_request_again_returns_what_is_stored",
     ),
@@ -87,7 +90,7 @@ GUARDS: Final = (
         of="B5",
         file="power_loop/store/transactions/begin.py",
         old='(wanted.request_id is None or db.one("session_by_id", id=wanted.session) is None)',
-        new='(wanted.request_id is None or wanted.session)',
+        new="(wanted.request_id is None or wanted.session)",
         test="tests/ownership/test_identity.py::test_a_request_without_a_session_is_stored_once_too",
     ),
     Guard(
@@ -97,7 +100,7 @@ GUARDS: Final = (
         file="power_loop/store/sql/sqlite/turns.sql",
         old="number >= :origin AND origin = :origin ORDER BY number DESC LIMIT 1;",
         new="number >= :origin AND origin = :origin ORDER BY number LIMIT 1;",
-        test="tests/loop/test_requests.py::test_a_request_that_a_later_turn_has_answered_is_not_asked_again",
+        test="tests/loop/test_guards_found.py::test_a_request_answered_by_a_resume_is_not_confused_with_what_came_later",
     ),
     Guard(
         name="inbox-the-living-begin-their-own",
@@ -106,14 +109,18 @@ GUARDS: Final = (
         file="power_loop/store/transactions/begin.py",
         old='    if row is None or (number is None and owner.alive(row["sender"])):\n',
         new="    if row is None:\n",
-        test="tests/inbox",
+        test="tests/store/test_guards_found.py::test_an_input_whose_sender_lives_is_left_to_its_sender",
     ),
     Guard(
         name="inbox-taken-by-another-turn",
         keeps="A sender whose input steered somebody's turn hears of that turn, and begins none.",
         of="D2",
         file="power_loop/store/transactions/begin.py",
-        old='        if own["turn"] is not None:\n            undriven(owner, session)\n            return _last_of(db, session, own["turn"])\n',
+        old=(
+            '        if own["turn"] is not None:\n'
+            "            undriven(owner, session)\n"
+            '            return _last_of(db, session, own["turn"])\n'
+        ),
         new="",
         test="tests/inbox/test_inbox.py::test_what_steers_is_taken_in_before_the_next_request",
     ),
@@ -124,7 +131,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/record.py",
         old=' if row["mode"] == InputMode.STEER]\n    if not waiting:',
         new="]\n    if not waiting:",
-        test="tests/inbox",
+        test="tests/inbox/test_inbox.py::test_all_come_in_their_order",
     ),
     Guard(
         name="inbox-store-takes-in-at-a-boundary",
@@ -141,8 +148,11 @@ GUARDS: Final = (
         of="5, D2",
         file="power_loop/engine/decide.py",
         old="    if now.state is TurnState.ACTING:\n        return _act(now, limits)\n",
-        new="    if now.state is TurnState.ACTING:\n        return TakeInputs() if now.inputs_wait else _act(now, limits)\n",
-        test="tests/inbox/test_inbox.py",
+        new=(
+            "    if now.state is TurnState.ACTING:\n"
+            "        return TakeInputs() if now.inputs_wait else _act(now, limits)\n"
+        ),
+        test="tests/engine/test_guards_found.py::test_input_that_waits_is_taken_in_between_rounds_and_not_between_calls",
     ),
     Guard(
         name="inbox-flushed-before-taking-in",
@@ -151,7 +161,7 @@ GUARDS: Final = (
         file="power_loop/loop/steer.py",
         old="    await turn.flush()\n",
         new="",
-        test="tests/inbox/test_inbox.py",
+        test="tests/inbox/test_inbox.py::test_what_steers_is_taken_in_before_the_next_request",
         redundant="nothing is held at a round boundary: the last result is committed with the end of its round",
     ),
     Guard(
@@ -159,7 +169,11 @@ GUARDS: Final = (
         keeps="A sender that is cancelled leaves nothing behind that would be done without it.",
         of="9, D2",
         file="power_loop/stateful_loop/conductor.py",
-        old="            if place is not None:\n                await self._withdraw(session, place)\n            raise\n",
+        old=(
+            "            if place is not None:\n"
+            "                await self._withdraw(session, place)\n"
+            "            raise\n"
+        ),
         new="            raise\n",
         test="tests/inbox/test_inbox.py::test_a_sender_that_is_cancelled_takes_its_input_out_again",
     ),
@@ -170,7 +184,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/settle.py",
         old='        db.run("withdraw_inputs", session=member.key)\n',
         new="",
-        test="tests/inbox/test_inbox.py::test_a_session_that_takes_no_input_any_more_refuses_who_waits",
+        test="tests/store/test_guards_found.py::test_what_the_dead_left_in_the_inbox_of_a_session_goes_when_it_is_closed",
     ),
     Guard(
         name="inbox-closed-sessions-take-nothing",

@@ -28,7 +28,7 @@ GUARDS: Final = (
         file="power_loop/loop/act.py",
         old="hold = not running or task is not done[-1]",
         new="hold = True",
-        test="tests/loop/test_batches.py",
+        test="tests/loop/test_batches.py::test_a_result_that_is_there_when_the_turn_is_stopped_is_kept",
     ),
     Guard(
         name="ledger-last-result-is-not-held",
@@ -37,7 +37,7 @@ GUARDS: Final = (
         file="power_loop/loop/act.py",
         old="hold=hold and not last)",
         new="hold=hold)",
-        test="tests/loop/test_batches.py",
+        test="tests/loop/test_guards_found.py::test_all_results_are_on_disk_before_the_model_is_asked_again",
     ),
     Guard(
         name="ledger-flush-before-reconcile",
@@ -46,7 +46,7 @@ GUARDS: Final = (
         file="power_loop/loop/act.py",
         old="    await turn.flush()  # asking may take long: what is known by now is recorded first\n",
         new="",
-        test="tests/loop/test_open_calls.py",
+        test="tests/loop/test_guards_found.py::test_what_is_known_by_now_is_on_disk_before_a_tool_is_asked",
     ),
     Guard(
         name="ledger-reconciled-call-is-not-run",
@@ -73,7 +73,7 @@ GUARDS: Final = (
         file="power_loop/engine/recover.py",
         old="if call.effect is not Effect.ONCE:",
         new="if call.effect is not None:",
-        test="tests/engine/test_recover.py::test_a_once_call_in_doubt_runs_only_where_somebody_says_retry",
+        test="tests/engine/test_recover.py::test_what_becomes_of_an_open_call",
     ),
     Guard(
         name="ledger-requested-runs",
@@ -100,7 +100,7 @@ GUARDS: Final = (
         file="power_loop/loop/drift.py",
         old="return call.effect if tool is None else max(call.effect, tool.effect, key=_CARE.index)",
         new="return call.effect if tool is None else tool.effect",
-        test="tests/loop/test_open_calls.py",
+        test="tests/loop/test_drift.py::test_a_tool_that_became_once_is_not_run_again",
     ),
     Guard(
         name="ledger-a-tool-that-became-once-is-once",
@@ -109,7 +109,7 @@ GUARDS: Final = (
         file="power_loop/loop/drift.py",
         old="return call.effect if tool is None else max(call.effect, tool.effect, key=_CARE.index)",
         new="return call.effect",
-        test="tests/loop/test_drift.py::test_a_tool_that_became_once_is_not_run_again",
+        test="tests/loop/test_guards_found.py::test_a_call_of_a_tool_that_is_once_by_now_is_not_repeated",
     ),
     Guard(
         name="ledger-drift-is-seen",
@@ -154,7 +154,7 @@ GUARDS: Final = (
         file="power_loop/store/sql/sqlite/calls.sql",
         old="attempt = attempt + 1, epoch = :epoch, decision = NULL",
         new="attempt = attempt + 1, epoch = :epoch",
-        test="tests/loop/test_open_calls.py",
+        test="tests/loop/test_guards_found.py::test_a_persons_retry_allows_one_attempt",
     ),
     Guard(
         name="ledger-undecided-calls-park-the-turn",
@@ -233,7 +233,10 @@ GUARDS: Final = (
         keeps="A turn moves only as the table says; every other fact raises and changes nothing.",
         of="2",
         file="power_loop/engine/turns.py",
-        old="    except KeyError:\n        raise StateError(f\"a turn that is {state} has no move for {type(fact).__name__}\") from None",
+        old=(
+            "    except KeyError:\n"
+            '        raise StateError(f"a turn that is {state} has no move for {type(fact).__name__}") from None'
+        ),
         new="    except KeyError:\n        return state",
         test="tests/engine/test_turns.py::test_every_move_of_a_turn_is_in_the_table_or_raises",
     ),
@@ -244,7 +247,7 @@ GUARDS: Final = (
         file="power_loop/engine/snapshot.py",
         old="                    check_move(self.call(key).state, CallState.STARTED)\n",
         new="                    self.call(key)\n",
-        test="tests/engine",
+        test="tests/engine/test_guards_found.py::test_a_call_that_waits_for_an_approval_is_not_started",
     ),
     Guard(
         name="ledger-snapshot-checks-a-result",
@@ -305,7 +308,10 @@ GUARDS: Final = (
         keeps="A call is settled from the state it is believed in.",
         of="4",
         file="power_loop/store/sql/sqlite/calls.sql",
-        old="result_seq = :result_seq\n WHERE session = :session AND seq = :seq AND ordinal = :ordinal AND state = :from_state;",
+        old=(
+            "result_seq = :result_seq\n"
+            " WHERE session = :session AND seq = :seq AND ordinal = :ordinal AND state = :from_state;"
+        ),
         new="result_seq = :result_seq\n WHERE session = :session AND seq = :seq AND ordinal = :ordinal;",
         test="tests/store/test_guards_found.py::test_the_store_neither_starts_nor_settles_a_settled_call",
         redundant=ONE_TRANSACTION,
@@ -315,7 +321,10 @@ GUARDS: Final = (
         keeps="Only a call in doubt takes a decision.",
         of="4",
         file="power_loop/store/sql/sqlite/calls.sql",
-        old="UPDATE calls SET decision = :decision\n WHERE session = :session AND seq = :seq AND ordinal = :ordinal AND state = 'started';",
+        old=(
+            "UPDATE calls SET decision = :decision\n"
+            " WHERE session = :session AND seq = :seq AND ordinal = :ordinal AND state = 'started';"
+        ),
         new="UPDATE calls SET decision = :decision\n WHERE session = :session AND seq = :seq AND ordinal = :ordinal;",
         test="tests/crash/test_ledger_after_kill.py::test_ask_waits_for_a_person_whose_word_counts",
         redundant=ONE_TRANSACTION,
@@ -344,7 +353,7 @@ GUARDS: Final = (
         of="6, B1",
         file="power_loop/store/transactions/begin.py",
         old="    if calls and abort_reason is None:\n",
-        new="    if calls and abort_reason == \"\":\n",
+        new='    if calls and abort_reason == "":\n',
         test="tests/loop/test_open_calls.py::test_a_send_is_refused_with_the_calls_and_the_ways_out",
     ),
     Guard(

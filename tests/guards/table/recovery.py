@@ -7,7 +7,9 @@ from typing import Final
 from tests.guards.guard import Guard
 
 ONCE: Final = "tests/loop/test_open_calls.py::test_recover_handles_each_interrupted_session_exactly_once"
-KILLS: Final = "tests/ownership/test_quarantine.py::test_a_tool_that_kills_every_recovery_is_left_alone_after_so_many[read]"
+KILLS: Final = (
+    "tests/ownership/test_quarantine.py::test_a_tool_that_kills_every_recovery_is_left_alone_after_so_many[read]"
+)
 
 GUARDS: Final = (
     Guard(
@@ -44,7 +46,7 @@ GUARDS: Final = (
         file="power_loop/engine/recover.py",
         old="        return fact.settled_by in (SettledBy.RUN, SettledBy.RECONCILE)\n",
         new="        return True\n",
-        test="tests/ownership/test_quarantine.py",
+        test="tests/ownership/test_quarantine.py::test_a_tool_that_kills_every_recovery_is_left_alone_after_so_many[once]",
     ),
     Guard(
         name="recovery-of-the-quarantined-is-refused",
@@ -90,7 +92,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/resume.py",
         old="    if last is None or answered or (only_orphan and not last.state.live):\n",
         new="    if last is None or answered:\n",
-        test=ONCE,
+        test="tests/store/test_guards_found.py::test_what_somebody_has_written_down_as_interrupted_is_no_orphan_any_more",
     ),
     Guard(
         name="recovery-written-down-once",
@@ -135,7 +137,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/resume.py",
         old="    if session.closed:\n        raise SessionClosedError(session.id)\n",
         new="",
-        test="tests/loop/test_bad_input.py::test_bad_input_is_refused_and_changes_nothing",
+        test="tests/loop/test_guards_found.py::test_what_was_cut_off_in_a_session_that_is_closed_stays_so",
     ),
     Guard(
         name="recovery-of-the-archived",
@@ -151,7 +153,10 @@ GUARDS: Final = (
         keeps="After an abort nothing of the turn waits any more.",
         of="6, B3",
         file="power_loop/store/transactions/settle.py",
-        old="        rows.end_turn(db, at, session.key, turn.number, (turn.state, state), Status.CANCELLED, reason)\n    else:",
+        old=(
+            "        rows.end_turn(db, at, session.key, turn.number, (turn.state, state), Status.CANCELLED, reason)\n"
+            "    else:"
+        ),
         new="        pass\n    else:",
         test="tests/loop/test_open_calls.py::test_abort_answers_each_open_call_once_offline",
     ),
@@ -169,7 +174,10 @@ GUARDS: Final = (
         keeps="A turn moves from the state it is believed in.",
         of="2",
         file="power_loop/store/sql/sqlite/turns.sql",
-        old="tool_calls = tool_calls + :tool_calls\n WHERE session = :session AND number = :turn AND state = :from_state;",
+        old=(
+            "tool_calls = tool_calls + :tool_calls\n"
+            " WHERE session = :session AND number = :turn AND state = :from_state;"
+        ),
         new="tool_calls = tool_calls + :tool_calls\n WHERE session = :session AND number = :turn;",
         test="tests/store/test_guards_found.py::test_an_answer_within_a_round_is_refused",
     ),
