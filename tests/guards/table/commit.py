@@ -16,7 +16,7 @@ GUARDS: Final = (
         file="power_loop/store/sqlite/writer.py",
         old='self._connection.execute("BEGIN IMMEDIATE")',
         new='self._connection.execute("BEGIN")',
-        test="tests/store/test_guards_found.py::test_what_a_change_has_read_nobody_changes_before_it_has_written",
+        test="tests/store/test_guards_of_files.py::test_what_a_change_has_read_nobody_changes_before_it_has_written",
     ),
     Guard(
         name="commit-before-the-answer",

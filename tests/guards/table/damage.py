@@ -111,7 +111,7 @@ GUARDS: Final = (
         file="power_loop/store/port.py",
         old='parts += (b"%d:" % (-1 if text is None else len(raw)), raw)',
         new="parts.append(raw)",
-        test="tests/store/test_guards_found.py::test_a_seal_tells_texts_from_each_other_wherever_they_are_parted",
+        test="tests/store/test_guards_of_files.py::test_a_seal_tells_texts_from_each_other_wherever_they_are_parted",
     ),
     Guard(
         name="seal-knows-its-session",
@@ -147,7 +147,7 @@ GUARDS: Final = (
         file="power_loop/store/reads.py",
         old="    if not active or not all(map(lt, places, places[1:])):\n",
         new="    if not active:\n",
-        test="tests/store/test_guards_found.py::test_sound_rows_in_another_order_are_damage",
+        test="tests/store/test_guards_of_files.py::test_sound_rows_in_another_order_are_damage",
     ),
     Guard(
         name="read-only-active-messages",
@@ -183,7 +183,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/rows.py",
         old="    if turn.number != session.next_turn - 1:\n",
         new="    if turn.number < 0:\n",
-        test="tests/store/test_guards_found.py::test_a_session_whose_last_turn_is_gone_does_not_go_on_from_the_one_before",
+        test="tests/store/test_guards_of_files.py::test_a_session_whose_last_turn_is_gone_does_not_go_on_from_the_one_before",
     ),
     Guard(
         name="read-all-usage-is-there",
@@ -201,7 +201,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/rows.py",
         old="        if not call.state.open:\n",
         new="        if call.state is None:\n",
-        test="tests/store/test_guards_found.py::test_an_index_that_holds_settled_calls_makes_none_run_again",
+        test="tests/store/test_guards_of_files.py::test_an_index_that_holds_settled_calls_makes_none_run_again",
     ),
     Guard(
         name="read-a-session-its-index-lost",

@@ -181,4 +181,22 @@ GUARDS: Final = (
         new="tool_calls = tool_calls + :tool_calls\n WHERE session = :session AND number = :turn;",
         test="tests/store/test_guards_found.py::test_an_answer_within_a_round_is_refused",
     ),
+    Guard(
+        name="recovery-of-one-that-fails",
+        keeps="One session that cannot be resumed keeps no other from being recovered.",
+        of="B4",
+        file="power_loop/stateful_loop/recovery.py",
+        old="            except PowerLoopError as error:\n                return Recovered(",
+        new="            except LookupError as error:\n                return Recovered(",
+        test="tests/loop/test_open_calls.py::test_one_session_that_fails_keeps_no_other_from_being_recovered",
+    ),
+    Guard(
+        name="recovery-freed-by-a-persons-word",
+        keeps="What a person says of a quarantined session's calls frees it.",
+        of="6, B9",
+        file="power_loop/store/transactions/settle.py",
+        old="at=at, freed=int(answered))",
+        new="at=at, freed=0)",
+        test="tests/ownership/test_quarantine.py::test_what_a_person_says_of_its_calls_frees_it_too[resolve]",
+    ),
 )
