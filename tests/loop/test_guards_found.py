@@ -19,9 +19,10 @@ from tests.loop.kit import crashed, dump, history_is_valid, open_loop, shown, st
 
 
 class Work:
-    """Tools that run until they are stopped, and how often each was entered."""
+    """Tools that run until they are stopped, so often in all; and which calls entered them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 1) -> None:
+        self.most = most
         self.ran: list[str] = []
         self.entered = asyncio.Event()
 
@@ -33,6 +34,8 @@ class Work:
         async def run(context: ToolContext) -> str:
             """Runs until it is stopped."""
             self.ran.append(context.call_id)
+            if len(self.ran) > self.most:
+                return "once too often"
             self.entered.set()
             await asyncio.Event().wait()
             return "never"
@@ -76,7 +79,7 @@ async def test_what_is_known_by_now_is_on_disk_before_a_tool_is_asked(tmp_path: 
         states.extend(str(call.state) for call in await loop.get_calls("s"))
         return Done("sent")
 
-    work = Work()
+    work = Work(most=2)
     pay, mail = work.tool("pay", parallel=True), work.tool("mail", parallel=True, reconcile=what_became)
     await stopped_in(tmp_path, pay, mail, work=work)
     assert len(work.ran) == 2
@@ -103,7 +106,7 @@ async def test_a_call_of_a_tool_that_is_once_by_now_is_not_repeated(tmp_path: Pa
 @pytest.mark.acceptance("B2")
 async def test_a_persons_retry_allows_one_attempt(tmp_path: Path) -> None:
     """The attempt that was allowed is cut off too: whether to try once more is for somebody to say again."""
-    work = Work()
+    work = Work(most=2)
     pay = work.tool("pay")
     await stopped_in(tmp_path, pay, work=work)
     llm = ScriptedLLM(["went on"])

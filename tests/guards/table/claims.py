@@ -314,15 +314,6 @@ GUARDS: Final = (
         test="tests/loop/test_stopping.py::test_a_stop_event_that_cannot_be_asked_keeps_no_other_turn_from_stopping",
     ),
     Guard(
-        name="stop-reaches-turns-that-begin-while-closing",
-        keeps="A turn that begins while the loop is closing is stopped too: none is left live.",
-        of="6, L6",
-        file="power_loop/stateful_loop/runner.py",
-        old="        if self._closing:\n            stop.request(Status.STOPPED, CLOSING)\n",
-        new="",
-        test="tests/loop/test_stopping.py::test_closing_at_any_moment_of_a_send_leaves_no_live_turn",
-    ),
-    Guard(
         name="stop-refuses-who-waits-while-closing",
         keeps="Whoever waits for a session while the loop is closing is refused, and nothing of theirs is written.",
         of="6, L6",
@@ -338,7 +329,7 @@ GUARDS: Final = (
         file="power_loop/loop/stop.py",
         old="        if not done:\n            self.check()\n        return done",
         new="        self.check()\n        return done",
-        test="tests/loop/test_batches.py::test_a_result_that_is_there_when_the_turn_is_stopped_is_kept",
+        test="tests/loop/test_stop_signal.py::test_what_is_done_counts_also_when_somebody_wants_to_stop_by_now",
     ),
     Guard(
         name="epoch-session-keys-are-never-used-again",
