@@ -12,9 +12,10 @@ from typing import Final, NoReturn
 import click
 
 import power_loop
+from power_loop.cli.backup import backup, restore
 from power_loop.cli.chat import chat
 from power_loop.cli.checkup import doctor
-from power_loop.cli.decide import abort, resolve
+from power_loop.cli.decide import abort, free, resolve, withdraw
 from power_loop.cli.demo.command import demo
 from power_loop.cli.exits import CommandEnded, Exit, exit_code, said
 from power_loop.cli.output import line, prepare_streams, show_json
@@ -48,7 +49,9 @@ def commands(_: Told) -> None:
     """
 
 
-for command in (demo, chat, sessions, show, pending, resume, abort, resolve, doctor):
+for command in (
+    demo, chat, sessions, show, pending, resume, abort, resolve, free, withdraw, doctor, backup, restore,
+):  # fmt: skip
     commands.add_command(command)
 
 

@@ -9,8 +9,7 @@ import click
 from power_loop.cli import output
 from power_loop.cli.exits import Exit
 from power_loop.cli.told import Told, told
-from power_loop.store.sqlite.doctor import examine
-from power_loop.store.sqlite.findings import Finding, Grade
+from power_loop.store.sqlite.doctor import Finding, Grade, examine
 
 MOST_SPOTS: Final = 20
 

@@ -1,4 +1,4 @@
-"""`power-loop abort` and `resolve`: a person's decisions, which need neither a model nor tools."""
+"""`power-loop abort`, `resolve`, `free`, `withdraw`: a person's decisions, which need neither a model nor tools."""
 
 from __future__ import annotations
 
@@ -81,6 +81,56 @@ async def _resolve(told: Told, session: str, call: str, said: dict[str, Any], wo
         return
     output.show(f"call {output.line(call)} of session {found}: {_DONE[word]}")
     output.show(f"{len(left)} call(s) open; go on with: {told.line('resume', found)}")
+
+
+@click.command(short_help="Let a quarantined session be taken up again.")
+@click.argument("session")
+@told
+def free(told: Told, session: str) -> None:
+    """Let SESSION be taken up again, which was quarantined because every recovery of it died.
+
+    Find out first what kills its process: the count begins anew.
+    """
+    asyncio.run(_free(told, session))
+
+
+async def _free(told: Told, session: str) -> None:
+    async with changing(told) as loop:
+        found = await loop.find_session(session)
+        freed = await loop.free_session(found)
+    if told.json:
+        output.show_json({"session_id": found, "freed": freed})
+    elif freed:
+        output.show(f"session {found} can be taken up again: {told.line('resume', found)}")
+    else:
+        output.show(f"session {found} is not quarantined")
+
+
+@click.command(short_help="Take a waiting input out of the inbox.")
+@click.argument("session")
+@click.argument("number", type=int)
+@click.option("--dry-run", is_flag=True, help="Only show the input.")
+@told
+def withdraw(told: Told, session: str, number: int, dry_run: bool) -> None:
+    """Take input NUMBER, as `pending` shows it, out of the inbox of SESSION: no turn will take it in."""
+    asyncio.run(_withdraw(told, session, number, dry_run))
+
+
+async def _withdraw(told: Told, session: str, number: int, dry_run: bool) -> None:
+    async with reading(told) as there:
+        found = await there.loop.find_session(session)
+        waiting = next((one for one in await there.loop.get_queued(found) if one.number == number), None)
+    gone = False
+    if waiting is not None and not dry_run:
+        async with changing(told) as loop:
+            gone = await loop.withdraw_input(found, number)
+    if told.json:
+        output.show_json({"session_id": found, "input": waiting, "withdrawn": gone, "dry_run": dry_run})
+    elif waiting is None or (not gone and not dry_run):
+        output.show(f"no input {number} waits in session {found}")
+    else:
+        word = "would be withdrawn" if dry_run else "is withdrawn"
+        output.show(f"input {number} of session {found} {word}: {output.line(waiting.text, 200)}")
 
 
 _DONE = {

@@ -16,6 +16,7 @@ from power_loop.errors import (
     SessionClosedError,
     SessionNotFoundError,
     SessionPendingError,
+    SessionQuarantinedError,
     StoreError,
 )
 
@@ -47,6 +48,8 @@ _EXACT: Final[Mapping[str, Exit]] = {
     "session.ambiguous": Exit.NOT_FOUND,
     "call.not_found": Exit.NOT_FOUND,
     "session.pending": Exit.WAITS,
+    "session.quarantined": Exit.WAITS,
+    "tool.changed": Exit.WAITS,
     "session.archived": Exit.WAITS,
     "session.closed": Exit.WAITS,
     "session.exists": Exit.WAITS,
@@ -90,6 +93,12 @@ def said(error: PowerLoopError, told: Told) -> str:
             return f"no session begins with {error.session_id!r} in {told.path}; `{told.line('sessions')}` lists them"
         case SessionAmbiguousError():
             return f"{error.session_id!r} begins several ids ({', '.join(error.matches)}); give more of it"
+        case SessionQuarantinedError():
+            ways = " or ".join(f"`{told.line(verb, error.session_id)}`" for verb in ("free", "abort"))
+            return (
+                f"session {error.session_id!r} is quarantined: {error.recoveries} recoveries made no progress; "
+                f"find out what kills its process, then {ways}"
+            )
         case SessionPendingError():
             calls = ", ".join(f"{call.name} {call.id} ({call.state})" for call in error.calls)
             ways = " or ".join(f"`{told.line(verb, error.session_id)}`" for verb in ("resume", "abort"))

@@ -11,6 +11,7 @@ from power_loop.cli import output
 from power_loop.cli.opening import reading
 from power_loop.cli.told import Told, told
 from power_loop.engine.calls import OpenCall
+from power_loop.engine.turns import SessionState
 from power_loop.store.records import SessionInfo
 
 
@@ -25,10 +26,19 @@ def pending(told: Told, session: str) -> None:
 async def _pending(told: Told, session: str) -> None:
     async with reading(told) as there:
         info = await there.loop.get_session(await there.loop.find_session(session))
+        queued = await there.loop.get_queued(info.session_id)
     ways = ways_out(told, info)
     if told.json:
-        answer = {"session_id": info.session_id, "state": info.state, "calls": info.pending, "ways_out": ways}
-        output.show_json(answer)
+        output.show_json(
+            {
+                "session_id": info.session_id,
+                "state": info.state,
+                "recoveries": info.recoveries,
+                "calls": info.pending,
+                "inputs": queued,
+                "ways_out": ways,
+            }
+        )
         return
     output.show(f"session {output.bold(output.line(info.session_id))}  {output.coloured(str(info.state))}")
     if info.owner is not None:
@@ -37,6 +47,11 @@ async def _pending(told: Told, session: str) -> None:
         output.show("no call is open")
     for call in info.pending:
         show_call(call)
+    for waiting in queued:
+        output.show(f"  input {waiting.number} waits ({waiting.mode})  {output.line(waiting.text, 200)}")
+        output.show(output.dim(f"             since {output.moment(waiting.arrived_at)} UTC, by {waiting.sender}"))
+    if info.state is SessionState.QUARANTINED:
+        output.show(f"{info.recoveries} recoveries made no progress: it is left alone until somebody frees it")
     if ways:
         output.show()
         width = max(len(command) for command, _ in ways)
@@ -67,6 +82,9 @@ def ways_out(told: Told, info: SessionInfo) -> Sequence[tuple[str, str]]:
         return []
     if info.owner is not None:
         return []
+    if info.state is SessionState.QUARANTINED:
+        ways = [(told.line("free", session), "once what killed its process is mended: let it be resumed")]
+        return [*ways, (told.line("abort", session), "give it up; it takes input again")]
     tools = ("--tools", "MODULE:NAME") if info.pending else ()
     ways = [(told.line("resume", session, *tools), "go on; what never ran runs")]
     if info.pending:

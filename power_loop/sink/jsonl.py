@@ -11,6 +11,7 @@ from dataclasses import asdict
 import pydantic_core
 
 from power_loop.engine.facts import Fact
+from power_loop.errors import LoopClosedError
 from power_loop.shielding import uncancelled
 
 
@@ -26,6 +27,7 @@ class JsonlSink:
         self._path = os.fspath(path)
         self._file: int | None = None
         self._lock = threading.Lock()
+        self._closed = False
 
     async def record(self, facts: Sequence[Fact]) -> None:
         lines = b"".join(line(fact) for fact in facts)
@@ -33,12 +35,15 @@ class JsonlSink:
 
     async def aclose(self) -> None:
         with self._lock:
+            self._closed = True
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
 
     def _append(self, lines: bytes) -> None:
         with self._lock:  # several sessions may record at once, each from a thread of its own
+            if self._closed:
+                raise LoopClosedError(f"the sink of {self._path} is closed; make another for another loop")
             if self._file is None:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
                 if _is_cut(self._file):

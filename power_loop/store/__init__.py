@@ -8,5 +8,6 @@ and acknowledged only once it is on disk.
 
 from power_loop.store.contract import SessionStore
 from power_loop.store.opening import open_store
+from power_loop.store.sqlite.backing_up import Copied, backup, restore
 
-__all__ = ["SessionStore", "open_store"]
+__all__ = ["Copied", "SessionStore", "backup", "open_store", "restore"]

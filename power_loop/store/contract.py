@@ -149,4 +149,9 @@ class SessionStore(Protocol):
 
     async def stops_requested(self) -> list[tuple[SessionId, int, str]]: ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Commit what waits and give everything back; closing twice does nothing.
+
+        Its owner counts as dead from here on: turns of its that never ended are orphans.
+        """
+        ...

@@ -4,8 +4,25 @@
 `process` the same in a process, `server` its command line. Nothing in the product imports this package.
 """
 
+from power_loop.testing.assertions import assert_ledger, assert_transcript, ledger_text, transcript_text
+from power_loop.testing.clock import CountingIds, ManualClock, world
 from power_loop.testing.process import ServerProcess
 from power_loop.testing.script import Asked, Call, Fault, Reply, ScriptError
 from power_loop.testing.scripted_server import ScriptedServer
 
-__all__ = ["Asked", "Call", "Fault", "Reply", "ScriptError", "ScriptedServer", "ServerProcess"]
+__all__ = [
+    "Asked",
+    "Call",
+    "CountingIds",
+    "Fault",
+    "ManualClock",
+    "Reply",
+    "ScriptError",
+    "ScriptedServer",
+    "ServerProcess",
+    "assert_ledger",
+    "assert_transcript",
+    "ledger_text",
+    "transcript_text",
+    "world",
+]

@@ -18,7 +18,10 @@ from power_loop.cli.exits import Exit
 from tests.cli.kit import CRASHED, IDLE, ROOT, command, contents, environment, rows, run
 
 TWICE = ["--tools", "agent_tools:all_tools", "--tools", "agent_tools:send_payment"]
-INTERFACE = ["sessions", "show", "pending", "resume", "abort", "resolve", "doctor", "chat", "demo"]
+INTERFACE = [
+    "sessions", "show", "pending", "resume", "abort", "resolve", "free", "withdraw", "doctor", "backup", "restore",
+    "chat", "demo",
+]  # fmt: skip
 
 
 @pytest.mark.acceptance("L5", "L7")
@@ -29,6 +32,9 @@ INTERFACE = ["sessions", "show", "pending", "resume", "abort", "resolve", "docto
         (["pending", "nobody"], "session.not_found", Exit.NOT_FOUND, "power-loop sessions"),
         (["abort", "nobody"], "session.not_found", Exit.NOT_FOUND, "power-loop sessions"),
         (["resume", "nobody"], "session.not_found", Exit.NOT_FOUND, "power-loop sessions"),
+        (["free", "nobody"], "session.not_found", Exit.NOT_FOUND, "power-loop sessions"),
+        (["withdraw", "nobody", "1"], "session.not_found", Exit.NOT_FOUND, "power-loop sessions"),
+        (["withdraw", CRASHED, "one"], "usage", Exit.USAGE, "one"),
         (["resolve", "nobody", "call_1", "--retry"], "session.not_found", Exit.NOT_FOUND, "power-loop sessions"),
         (["show", ""], "input.invalid", Exit.USAGE, "1 to 200"),
         (["resolve", CRASHED, "call_9", "--retry"], "call.not_found", Exit.NOT_FOUND, "call_1, call_2"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import glob
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +16,7 @@ from urllib.parse import quote
 from power_loop.errors import StoreOpenError, StoreSchemaError
 from power_loop.store.sqlite import migrating
 from power_loop.store.sqlite.faults import translated
+from power_loop.store.sqlite.placing import beside, gone, identity, put_in_place
 from power_loop.values import World
 
 Synchronous = Literal["FULL", "NORMAL"]
@@ -52,8 +51,12 @@ def open_writer(how: Opening) -> sqlite3.Connection:
             raise _read_only()
         with closing(_connect(how, _looking(how.path))) as looked:
             _check_ours(looked, how.path, migrations)
+        which = identity(how.path)
         connection = _connect(how, "rw")
         try:
+            migrating.version(connection)  # waits for whoever replaces the file
+            if identity(how.path) != which:
+                raise gone(str(how.path))
             migrating.upgrade(connection, how.path, migrations, how.world)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(
@@ -65,6 +68,8 @@ def open_writer(how: Opening) -> sqlite3.Connection:
                 raise StoreOpenError(
                     str(how.path), f"it cannot use a write-ahead log (journal mode {mode})", "put it on a local disk"
                 )
+            # A connection that never read through a log it has just begun would not remove it when it closes.
+            migrating.version(connection)
         except BaseException:
             connection.close()
             raise
@@ -140,14 +145,14 @@ def _missing(how: Opening) -> bool:
             raise StoreOpenError(
                 path, f"its folder {how.path.parent} does not exist", "create the folder first"
             ) from None
-        return _nothing_left(how.path)
+        return nothing_left(how.path)
     if stat.S_ISDIR(found.st_mode):
         raise StoreOpenError(path, "this is a directory", "give the path of a file")
     if not stat.S_ISREG(found.st_mode):
         raise StoreOpenError(path, "this is not a regular file", "give the path of a file")
     if found.st_size == 0:
         if how.create is True and not how.read_only:
-            return _nothing_left(how.path)
+            return nothing_left(how.path)
         raise StoreOpenError(
             path,
             "the file is empty: a database that was here is gone",
@@ -158,68 +163,24 @@ def _missing(how: Opening) -> bool:
 
 
 def _create(how: Opening, migrations: Sequence[migrating.Migration]) -> None:
-    """Make the whole database under another name, then put it in place at once: nobody ever sees half of it."""
     how.world.reached("store.create")
-    new = how.path.with_name(f".{how.path.name}.new-{how.world.new_id()}")
-    held: int | None = None
-    try:
-        with _alone_in(how.path.parent):
-            held = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(held, fcntl.LOCK_EX)  # says that somebody alive is at it
+
+    def fill(new: Path) -> None:
         with closing(sqlite3.connect(new, isolation_level=None)) as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             migrating.upgrade(connection, new, migrations, how.world)
         how.world.reached("store.put_in_place")
-        with _alone_in(how.path.parent):
-            # Before the file is anybody's database: closing a descriptor of one would drop SQLite's locks on it.
-            os.close(held)
-            held = None
-            with contextlib.suppress(FileExistsError):  # who comes second uses the first's
-                if how.create is True and how.path.exists() and how.path.stat().st_size == 0:
-                    os.replace(new, how.path)
-                else:
-                    os.link(new, how.path)
-            _sweep(how.path)
-        migrating.sync_folder(how.path.parent)
-    finally:
-        _remove(new)
-        if held is not None:
-            os.close(held)
 
+    def place(new: Path) -> None:
+        with contextlib.suppress(FileExistsError):  # who comes second uses the first's
+            if how.create is True and how.path.exists() and how.path.stat().st_size == 0:
+                os.replace(new, how.path)
+            else:
+                os.link(new, how.path)
 
-def _sweep(path: Path) -> None:
-    """Remove the unfinished databases of processes that died while they made one for this path."""
-    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.new-*"):
-        if unfinished.name.endswith(("-wal", "-shm", "-journal")):
-            continue
-        with contextlib.suppress(OSError):
-            if unfinished.stat().st_nlink > 1:
-                _remove(unfinished)  # in place already under its real name, and for that very reason not to be opened
-                continue
-            descriptor = os.open(unfinished, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(unfinished)
-            finally:
-                os.close(descriptor)
-
-
-def _remove(database: Path) -> None:
-    for tail in ("", "-wal", "-shm", "-journal"):
-        _beside(database, tail).unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Within, nobody else puts a database of ours in place of an empty file of this folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    put_in_place(how.path, how.world.new_id(), fill, place)
 
 
 def _looking(path: Path) -> Literal["ro", "rw"]:
@@ -228,17 +189,17 @@ def _looking(path: Path) -> Literal["ro", "rw"]:
     A reading connection leaves behind the log files it needed; a writing one removes them, but would also fold in what
     a log that was there before holds.
     """
-    return "ro" if any(_beside(path, tail).exists() for tail in ("-wal", "-journal")) else "rw"
+    return "ro" if any(beside(path, tail).exists() for tail in ("-wal", "-journal")) else "rw"
 
 
-def _nothing_left(path: Path) -> bool:
+def nothing_left(path: Path) -> bool:
     """True: a new database may be made here.
 
     Raises:
         StoreOpenError: the log of one that is gone lies here, and SQLite would read it into the new one.
     """
     for tail in ("-wal", "-journal"):
-        log = _beside(path, tail)
+        log = beside(path, tail)
         if log.exists() and log.stat().st_size > 0:
             raise StoreOpenError(
                 str(path),
@@ -247,10 +208,6 @@ def _nothing_left(path: Path) -> bool:
                 code="store.leftover",
             )
     return True
-
-
-def _beside(path: Path, tail: str) -> Path:
-    return path.with_name(path.name + tail)
 
 
 def _connect(how: Opening, mode: Literal["ro", "rw"]) -> sqlite3.Connection:

@@ -8,17 +8,17 @@ loop that shuts down cancels all tasks, and whoever waits for a commit must hear
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from power_loop.errors import LoopClosedError, StoreOpenError
+from power_loop.errors import LoopClosedError
 from power_loop.shielding import uncancelled
 from power_loop.store.port import Port
 from power_loop.store.sqlite.connection import SqlitePort
 from power_loop.store.sqlite.faults import typed
+from power_loop.store.sqlite.placing import gone, identity
 from power_loop.store.sqlite.threads import SqliteThread
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Writer:
 
     def __init__(self, thread: SqliteThread, port: SqlitePort) -> None:
         self._thread = thread
-        self._file = _identity(port.path)
+        self._file = identity(port.path)
         self._connection = thread.raw
         self._port = port
         self._loop = asyncio.get_running_loop()
@@ -93,13 +93,8 @@ class Writer:
     def _carry_out(self, changes: list[Change[Any]]) -> list[Any]:
         """One outcome a change: its result, or the exception it failed with. Runs on the connection's thread."""
         try:
-            if _identity(self._port.path) != self._file:
-                raise StoreOpenError(
-                    self._port.path,
-                    "the file was moved, deleted or replaced while it was open",
-                    "nothing was written; put it back, or close this store and open it again",
-                    code="store.gone",
-                )
+            if identity(self._port.path) != self._file:
+                raise gone(self._port.path)
             self._port.reached("sql.begin")
             self._connection.execute("BEGIN IMMEDIATE")
         except Exception as error:  # noqa: BLE001 - whoever waits hears it
@@ -141,15 +136,6 @@ class Writer:
             return _translated(self._port.path, error)
         execute("RELEASE change")
         return result
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Which file stands there. SQLite would go on writing to one that was deleted, and all of it would be lost."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _translated(path: str, error: Exception) -> Exception:

@@ -74,8 +74,13 @@ def request_stop(
 
 def reason_of(row: Row) -> str:
     """Why to stop a session. A reason that is not what was written is no reason to go on."""
-    sound = row["stop_crc"] == seal(row["key"], row["stop_reason"], row["stop_requested_at"])
-    return row["stop_reason"] if sound else "stop requested; the reason that was given is damaged"
+    return row["stop_reason"] if is_stop_request(row) else "stop requested; the reason that was given is damaged"
+
+
+def is_stop_request(row: Row) -> bool:
+    """Whether the request to stop a session is what was written; so is none at all."""
+    texts = (row["stop_reason"], row["stop_requested_at"])
+    return texts == (None, None) or bool(row["stop_crc"] == seal(row["key"], *texts))
 
 
 def family(db: Port, session: records.SessionRow) -> Sequence[records.SessionRow]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState
+from power_loop.engine.calls import CallState, check_move
 from power_loop.engine.recover import is_progress
-from power_loop.engine.turns import TurnState
+from power_loop.engine.turns import TurnState, after
 from power_loop.errors import EpochLostError, PowerLoopError, SessionNotFoundError, StateError
-from power_loop.store import seals
+from power_loop.store import parsing, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Claim
@@ -40,8 +40,13 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
     )
     if ours is None:
         raise _lost(db, claim)
+    if any(isinstance(fact, ENDS) for fact in facts[:-1]):
+        raise StateError(f"turn {claim.turn} of session {claim.session} would go on after its end")
     for fact in facts:
-        RECORD[type(fact)](db, at, claim, fact)
+        recorder = RECORD.get(type(fact))
+        if recorder is None:
+            raise StateError(f"{type(fact).__name__} is not for the driver of a turn to record")
+        recorder(db, at, claim, fact)
 
 
 def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
@@ -50,9 +55,12 @@ def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
     The turn must be at a round boundary, with all it has said recorded.
 
     Raises:
-        EpochLostError: another process took the session over; nothing is taken.
+        EpochLostError, SessionNotFoundError: another process took the session over, or deleted it; nothing is taken.
     """
-    session = rows.session_by_key(db, claim.key)
+    found = db.one("session_by_key", key=claim.key)
+    if found is None:
+        raise SessionNotFoundError(claim.session)
+    session = parsing.session_of(db, found)
     waiting = [row for row in db.all("waiting_inputs", session=claim.key) if row["mode"] == InputMode.STEER]
     if not waiting:
         return ()
@@ -119,6 +127,7 @@ def request_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsRequested) ->
 
 
 def drop_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerDropped) -> None:
+    after(_turn_state(db, claim), fact)
     rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
 
 
@@ -130,8 +139,9 @@ def start_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsStarted) -> Non
 
 
 def settle_call(db: Port, at: Micros, claim: Claim, fact: f.CallSettled) -> None:
-    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     before = _state_of(db, claim, fact.key)
+    check_move(before, fact.state)
+    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     rows.settle(db, at, claim.key, fact.key, (before, fact.state), fact.settled_by, fact.message.seq)
 
 
@@ -143,6 +153,7 @@ def close_round(db: Port, at: Micros, claim: Claim, fact: f.RoundClosed) -> None
 
 def record_compaction(db: Port, at: Micros, claim: Claim, fact: f.HistoryCompacted) -> None:
     """Mark exactly the folded rows and put the note in their place."""
+    after(_turn_state(db, claim), fact)
     numbered = db.one("next_compaction", session=claim.key)
     assert numbered is not None
     number: int = numbered["number"]

@@ -34,4 +34,6 @@ class Finding:
     grade: Grade = Grade.OK
     words: str
     way_out: str | None = None
+    code: str | None = None
+    """Of the error that a check ran into."""
     spots: tuple[Spot, ...] = ()

@@ -1,4 +1,4 @@
-"""Every row of every table, read and believed only if it is what was written; and whether the rows fit together.
+"""Every row of every table, read and believed only if it is what was written.
 
 For the doctor, and for whoever must show what is left: a row that cannot be believed is said, and keeps no other from
 being read.
@@ -14,8 +14,9 @@ from typing import Final
 from power_loop.errors import StoreDamagedError, StoreError
 from power_loop.store import parsing, reads, records, seals
 from power_loop.store.port import Port, Row
+from power_loop.store.sqlite.doctor.findings import RESTORE, Finding, Grade, Spot
 from power_loop.store.sqlite.faults import translated
-from power_loop.store.sqlite.findings import RESTORE, Finding, Grade, Spot
+from power_loop.store.transactions import manage
 from power_loop.store.transactions.begin import Drives
 from power_loop.values import SessionId
 
@@ -30,6 +31,9 @@ def checksums(db: Port) -> Finding:
         if not seals.is_session(row):
             what = f"the row of session {session.id!r} is not what was written"
             spots.append(Spot(session=session.id, table="sessions", what=what))
+        if not manage.is_stop_request(row):
+            what = f"the request to stop session {session.id!r} is not what was written"
+            spots.append(Spot(session=session.id, table="sessions", what=what))
         for table, statement, read in _TABLES:
             for wrong in _scan(db, session, table, statement, read):
                 count += 1
@@ -43,21 +47,6 @@ def checksums(db: Port) -> Finding:
         words=f"{len(spots)} of {count:,} rows, in {sessions} session(s), are not what was written",
         way_out=RESTORE,
         spots=tuple(spots),
-    )
-
-
-def consistency(db: Port) -> Finding:
-    spots = tuple(
-        Spot(session=row["session"], seq=row["seq"], what=row["what"]) for row in db.all("doctor_contradictions")
-    )
-    if not spots:
-        return Finding(name="consistency", words="turns, messages and calls fit together")
-    return Finding(
-        name="consistency",
-        grade=Grade.BAD,
-        words=f"{len(spots)} contradiction(s): rows were removed, or changed by another hand",
-        way_out=RESTORE,
-        spots=spots,
     )
 
 
@@ -112,6 +101,7 @@ _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
     ("calls", "list_calls", parsing.call_of),
     ("usage", "list_usage", parsing.usage_of),
     ("compactions", "list_compactions", _compaction),
+    ("inputs", "list_inputs", parsing.input_of),
 )
 
 

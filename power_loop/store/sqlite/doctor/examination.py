@@ -1,16 +1,11 @@
-"""What is wrong with a database file, found by reading alone: one function a check, one finding each.
-
-Nothing is written, and nothing here needs the file to be whole: what cannot be read is a finding, not a crash.
-"""
+"""The checks of one file, in the order to read them: one function a check."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from power_loop.errors import StoreDamagedError, StoreError
@@ -18,47 +13,54 @@ from power_loop.store import records
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite import migrating
 from power_loop.store.sqlite.connection import SqlitePort
+from power_loop.store.sqlite.doctor.files import on_disk, permissions, sqlite_version
+from power_loop.store.sqlite.doctor.findings import RESTORE, Finding, Grade, Spot
+from power_loop.store.sqlite.doctor.invariants import consistency
+from power_loop.store.sqlite.doctor.scan import checksums, each_read
 from power_loop.store.sqlite.faults import translated
-from power_loop.store.sqlite.findings import RESTORE, Finding, Grade, Spot
 from power_loop.store.sqlite.opening import Opening, checked_path, open_reader
 from power_loop.store.sqlite.owners import Owners
-from power_loop.store.sqlite.scan import checksums, consistency, each_read
 from power_loop.store.transactions.begin import Drives
 from power_loop.values import World
 
-LARGE_WAL: Final = 64 * 1024 * 1024
-"""Bytes of write-ahead log above which something keeps it from being folded into the file; 4 MB is usual."""
-
-SALVAGE: Final = "restore a backup, or salvage what can be read with `sqlite3 FILE .recover`"
+SALVAGE: Final = (
+    "restore a backup; where checksums and consistency are ok, `sqlite3 FILE REINDEX` may mend it; "
+    "else salvage what can be read with `sqlite3 FILE .recover` (of a shell from sqlite.org; some systems' lacks it)"
+)
 
 
 def examine(path: str | os.PathLike[str]) -> list[Finding]:
-    """Every check of one file, in the order to read them. Blocks; beside a live writer it sees each moment whole.
+    """Every check of one file. Blocks; beside a live writer it sees each moment whole.
 
     Raises:
         StoreOpenError: the path is none of a file at all (empty, `:memory:`).
     """
     how = _how(path)
-    findings = [sqlite_version(sqlite3.sqlite_version_info)]
+    around = [sqlite_version(sqlite3.sqlite_version_info), *on_disk(how.path)]
     try:
         connection = open_reader(how)
     except StoreError as error:
-        return [*findings, _unopened(error), *on_disk(how.path)]
+        return [_unopened(error), *around, *permissions(how.path)]
     with closing(connection):
         db = SqlitePort(connection, str(how.path), how.world.reached)
         drives = _drives(how)
-        checks: Sequence[tuple[str, Callable[[], Finding]]] = (
-            ("journal", lambda: journal(db, how)),
-            ("schema", lambda: schema(db, how)),
-            ("integrity", lambda: integrity(db)),
-            ("foreign_keys", lambda: foreign_keys(db)),
-            ("checksums", lambda: checksums(db)),
+        checks: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
+            ("journal", lambda: [journal(db), synchronous(how)]),
+            ("schema", lambda: [schema(db, how)]),
+            ("integrity", lambda: [integrity(db)]),
+            ("foreign_keys", lambda: [foreign_keys(db)]),
+            ("checksums", lambda: [checksums(db)]),
             ("consistency", lambda: consistency(db)),
-            ("owners", lambda: owners(db, how)),
-            ("attention", lambda: attention(db, drives)),
+            ("owners", lambda: [owners(db, how)]),
+            ("attention", lambda: [attention(db, drives)]),
         )
         opened = Finding(name="opens", words=f"{how.path} is a database of power-loop and can be read")
-        return [*findings, opened, *on_disk(how.path), *(_asked(name, check, db.path) for name, check in checks)]
+        return [
+            opened,
+            *around,
+            *permissions(how.path),
+            *(found for name, check in checks for found in _asked(connection, name, check, db.path)),
+        ]
 
 
 def each_session(path: str | os.PathLike[str]) -> list[records.SessionInfo | StoreDamagedError]:
@@ -68,66 +70,34 @@ def each_session(path: str | os.PathLike[str]) -> list[records.SessionInfo | Sto
         StoreError: the file cannot be read.
     """
     how = _how(path)
-    with closing(open_reader(how)) as connection, translated(str(how.path)):
+    with closing(open_reader(how)) as connection, translated(str(how.path)), _one_moment(connection):
         return list(each_read(SqlitePort(connection, str(how.path), how.world.reached), _drives(how)))
 
 
-def sqlite_version(version: tuple[int, ...]) -> Finding:
-    """Whether this SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but for the two branches the fix was carried to."""
-    text = ".".join(map(str, version))
-    affected = (3, 7, 0) <= version <= (3, 51, 2)
-    repaired = (3, 44, 6) <= version < (3, 45, 0) or (3, 50, 7) <= version < (3, 51, 0)
-    if affected and not repaired:
-        return Finding(
-            name="sqlite",
-            grade=Grade.WARN,
-            words=f"SQLite {text} has the WAL-reset bug: very rarely, a checkpoint that meets another process's write "
-            "damages the file",
-            way_out="use a Python with SQLite 3.51.3 or later; until then keep to one process that writes",
-        )
-    return Finding(name="sqlite", words=f"SQLite {text}")
-
-
-def on_disk(path: Path) -> Iterator[Finding]:
-    """What the file system says: who may read it, and how long the write-ahead log is."""
-    files = [path, *(path.with_name(path.name + tail) for tail in ("-wal", "-shm", ".owners"))]
-    there = [(file, found) for file in files if (found := _stat(file)) is not None]
-    if not there or not stat.S_ISREG(there[0][1].st_mode):
-        return
-    loose = [(file, found.st_mode & 0o777) for file, found in there if found.st_mode & 0o077]
-    if loose:
-        yield Finding(
-            name="permissions",
-            grade=Grade.WARN,
-            words="others than the owner may read the conversations: "
-            + ", ".join(f"{file.name} {mode:04o}" for file, mode in loose),
-            way_out=f"chmod go= {' '.join(str(file) for file, _ in loose)}",
-        )
-    else:
-        yield Finding(name="permissions", words="only the owner may read it (0600)")
-    wal = next((found.st_size for file, found in there if file.name.endswith("-wal")), 0)
-    if wal > LARGE_WAL:
-        yield Finding(
-            name="wal",
-            grade=Grade.WARN,
-            words=f"the write-ahead log holds {wal:,} bytes: a reader keeps it from being folded into the file",
-            way_out="find who holds a read open for long (a sqlite3 shell, a backup), and end it",
-        )
-    else:
-        yield Finding(name="wal", words=f"the write-ahead log holds {wal:,} bytes")
-
-
-def journal(db: Port, how: Opening) -> Finding:
+def journal(db: Port) -> Finding:
     mode = str(_only(db, "doctor_journal_mode")["journal_mode"])
     if mode != "wal":
         return Finding(
             name="journal",
             grade=Grade.WARN,
-            words=f"the journal mode is {mode}, not wal: readers and the writer keep each other out",
-            way_out="open it once for writing, which sets it back; find out who changed it",
+            words=f"the journal mode is {mode}, as in a backup, not wal: readers and the writer keep each other out",
+            way_out="whoever opens it for writing next sets it back; of a database in use, find out who changed it",
+        )
+    return Finding(name="journal", words="the journal mode is wal")
+
+
+def synchronous(how: Opening) -> Finding:
+    """No file holds it: every connection has its own."""
+    if how.synchronous != "FULL":
+        return Finding(
+            name="synchronous",
+            grade=Grade.WARN,
+            words=f"connections of ours use {how.synchronous}: a power cut may lose commits that were acknowledged",
+            way_out="open the store with synchronous=FULL, the default",
         )
     return Finding(
-        name="journal", words=f"journal mode wal; commits are {how.synchronous} unless a loop's configuration says else"
+        name="synchronous",
+        words="FULL, the default: a commit is flushed before it is acknowledged, but by a process that chose NORMAL",
     )
 
 
@@ -159,16 +129,29 @@ def schema(db: Port, how: Opening) -> Finding:
 
 
 def integrity(db: Port) -> Finding:
-    problems = [str(row["integrity_check"]) for row in db.all("doctor_integrity")]
-    if problems == ["ok"]:
+    try:
+        with translated(db.path):
+            problems = [Spot(what=str(row["integrity_check"])) for row in db.all("doctor_integrity")]
+    except StoreError:
+        problems = [spot for row in db.all("doctor_tables") for spot in _damage_of(db, row["name"])]
+    if [spot.what for spot in problems] == ["ok"]:
         return Finding(name="integrity", words="PRAGMA integrity_check: ok")
     return Finding(
         name="integrity",
         grade=Grade.BAD,
         words=f"PRAGMA integrity_check finds {len(problems)} or more problems",
         way_out=SALVAGE,
-        spots=tuple(Spot(what=problem) for problem in problems),
+        spots=tuple(problems),
     )
+
+
+def _damage_of(db: Port, table: str) -> Sequence[Spot]:
+    try:
+        with translated(db.path):
+            found = [str(row["integrity_check"]) for row in db.all("doctor_integrity_of", table=table)]
+    except StoreError as error:
+        found = [error.problem]
+    return [Spot(table=table, what=f"table {table} or an index of it: {what}") for what in found if what != "ok"]
 
 
 def foreign_keys(db: Port) -> Finding:
@@ -219,19 +202,31 @@ def attention(db: Port, drives: Drives) -> Finding:
     )
 
 
-def _asked(name: str, check: Callable[[], Finding], path: str) -> Finding:
+def _asked(
+    connection: sqlite3.Connection, name: str, check: Callable[[], Iterable[Finding]], path: str
+) -> list[Finding]:
     try:
-        with translated(path):
-            return check()
+        with translated(path), _one_moment(connection):
+            return list(check())
     except StoreError as error:
-        return Finding(
-            name=name, grade=Grade.BAD, words=f"could not be examined: {error.problem}", way_out=error.way_out
-        )
+        words = f"could not be examined: {error.problem}"
+        return [Finding(name=name, grade=Grade.BAD, words=words, way_out=error.way_out, code=error.code)]
+
+
+@contextmanager
+def _one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """Within, what others commit does not come between two questions."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _unopened(error: StoreError) -> Finding:
     grade = Grade.WARN if error.code == "store.schema_older" else Grade.BAD
-    return Finding(name="opens", grade=grade, words=f"[{error.code}] {error.problem}", way_out=error.way_out)
+    words = f"[{error.code}] {error.problem}"
+    return Finding(name="opens", grade=grade, words=words, way_out=error.way_out, code=error.code)
 
 
 def _objects(db: Port) -> dict[tuple[str, str], Any]:
@@ -251,13 +246,6 @@ def _how(path: str | os.PathLike[str]) -> Opening:
 def _drives(how: Opening) -> Drives:
     known = Owners(how.path, how.world.new_id())
     return lambda _, owner: owner is not None and known.alive(owner)
-
-
-def _stat(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except OSError:
-        return None
 
 
 def _only(db: Port, name: str) -> Row:

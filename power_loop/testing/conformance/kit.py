@@ -1,0 +1,228 @@
+"""What the rules share: a turn that makes its own facts, and all that can be read of a store, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from llm_client.messages import AssistantMessage, ToolCall, ToolMessage, UserMessage, provider, wire
+from llm_client.service import Usage
+from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState, SettledBy
+from power_loop.store.contract import Begun, Claim, Input, Listing, NewSession, SessionStore
+from power_loop.values import CallKey, Effect, SessionId
+
+OpenStore: TypeAlias = Callable[[], Awaitable[SessionStore]]
+"""Opens the storage of one test; called again it opens the same storage once more, as another owner."""
+
+S: Final = SessionId("s")
+ALL: Final = Listing(limit=10_000, archived=True)
+UNICODE: Final = "g\u00f6teborg \N{GRINNING FACE} \u2028 \u0000 \u202eabc \N{FAMILY}\u200d\N{WOMAN} \\\"'"
+
+
+class Driven:
+    """A turn of the suite: its methods make facts that follow from one another, `record` commits them."""
+
+    def __init__(self, store: SessionStore, begun: Begun) -> None:
+        self.store = store
+        self.begun = begun
+        self.claim: Claim = begun.claim
+        self.rounds = begun.rounds
+        self._next = begun.next_seq
+        self._ids: dict[CallKey, str] = {call.key: call.id for call in begun.calls}
+        self.keys: list[CallKey] = list(self._ids)
+
+    async def record(self, *facts: f.Fact) -> None:
+        await self.store.record(self.claim, facts)
+
+    async def takes(self) -> tuple[f.NewMessage, ...]:
+        """Take in the inputs that wait to steer it."""
+        taken = await self.store.take_inputs(self.claim)
+        self._next += len(taken)
+        return taken
+
+    def asks(self, *names: str, effect: Effect = Effect.ONCE, ids: Sequence[str] = (), text: str = "") -> f.Fact:
+        """An answer that asks for calls, `call_0` and so on; they are what `starts` and `settles` speak of."""
+        seq = self._next
+        named = list(ids) or [f"call_{number}" for number in range(len(names))]
+        arguments = [f'{{"n": {number}}}' for number in range(len(names))]
+        calls = [
+            f.RequestedCall(key=CallKey(seq, n), id=id, name=name, arguments=given, effect=effect, schema_hash="hash")
+            for n, (name, id, given) in enumerate(zip(names, named, arguments, strict=True))
+        ]
+        message = AssistantMessage(
+            content=text or None,
+            tool_calls=tuple(ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in calls),
+        )
+        self.keys = [call.key for call in calls]
+        self._ids |= {call.key: call.id for call in calls}
+        self._next += 1 + len(calls)
+        self.rounds += 1
+        return f.CallsRequested(
+            **self._stamp(),
+            round=self.rounds,
+            message=f.NewMessage(seq=seq, role="assistant", body=wire(message)),
+            model_call=spent(),
+            calls=tuple(calls),
+        )
+
+    def starts(self, *ordinals: int) -> f.Fact:
+        return f.CallsStarted(**self._stamp(), calls=tuple(self.keys[n] for n in ordinals))
+
+    def settles(
+        self, ordinal: int, text: str = "done", state: CallState = CallState.SUCCEEDED, by: SettledBy = SettledBy.RUN
+    ) -> f.CallSettled:
+        key = self.keys[ordinal]
+        body = wire(ToolMessage(content=text, tool_call_id=self._ids[key]))
+        message = f.NewMessage(seq=key.seq + 1 + key.ordinal, role="tool", body=body)
+        return f.CallSettled(**self._stamp(), key=key, state=state, settled_by=by, message=message)
+
+    def closes(self) -> f.Fact:
+        return f.RoundClosed(**self._stamp(), round=self.rounds)
+
+    def answers(self, message: AssistantMessage | str = "hello") -> f.Fact:
+        said = AssistantMessage(content=message) if isinstance(message, str) else message
+        seq, self._next = self._next, self._next + 1
+        return f.AnswerReceived(
+            **self._stamp(),
+            round=self.rounds + 1,
+            message=f.NewMessage(seq=seq, role="assistant", body=wire(said), provider=provider(said)),
+            model_call=spent(),
+            status="completed",
+            stop_reason="stop",
+        )
+
+    def drops(self) -> f.Fact:
+        return f.AnswerDropped(**self._stamp(), model_call=replace(spent(), purpose="dropped"))
+
+    def folds(self, *seqs: int, text: str = "what was said") -> f.Fact:
+        seq, self._next = self._next, self._next + 1
+        note = f.NewMessage(seq=seq, role="user", body=wire(UserMessage(content=text)), place=min(seqs))
+        return f.HistoryCompacted(
+            **self._stamp(), folded=seqs, note=note, strategy="summary", before_tokens=900, after_tokens=90,
+            model_call=replace(spent(), purpose="summary"),
+        )  # fmt: skip
+
+    def parks(self) -> f.Fact:
+        return f.TurnParked(**self._stamp(), status="pending_tools", stop_reason="a person decides")
+
+    def fails(self) -> f.Fact:
+        return f.TurnFailed(**self._stamp(), error_code="model.server", error="the model is down")
+
+    def cancels(self) -> f.Fact:
+        return f.TurnCancelled(**self._stamp(), status="cancelled", stop_reason="enough")
+
+    def ends(self) -> None:
+        """Say that nobody drives it any more."""
+        self.store.release(self.claim)
+
+    def _stamp(self) -> dict[str, Any]:
+        return {"session": self.claim.session, "turn": self.claim.turn}
+
+
+def spent(prompt: int = 11, completion: int = 7) -> f.ModelCall:
+    return f.ModelCall(
+        purpose="answer",
+        model="scripted",
+        usage=Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=5, reasoning_tokens=3),
+        milliseconds=12,
+    )
+
+
+def input_of(text: str = "hi", session: str = S, **more: Any) -> Input:
+    return Input(session=SessionId(session), body=wire(UserMessage(content=text)), **more)
+
+
+async def made(store: SessionStore, session: str = S, **more: Any) -> SessionId:
+    await store.create_session(NewSession(id=SessionId(session), **more))
+    return SessionId(session)
+
+
+async def begun(store: SessionStore, session: str = S, text: str = "hi", **more: Any) -> Driven:
+    """A turn of ours on a new input."""
+    got = await store.begin_turn(input_of(text, session, **more))
+    assert isinstance(got, Begun), f"begin_turn gave {got}"
+    return Driven(store, got)
+
+
+async def resumed(
+    store: SessionStore, session: str = S, decisions: dict[str, str] | None = None, **more: Any
+) -> Driven:
+    got = await store.resume_turn(SessionId(session), decisions or {}, **more)
+    assert isinstance(got, Begun), f"resume_turn gave {got}"
+    return Driven(store, got)
+
+
+async def answered(store: SessionStore, text: str = "hi", session: str = S, **more: Any) -> None:
+    """A whole turn without calls."""
+    turn = await begun(store, session, text, **more)
+    await turn.record(turn.answers())
+    turn.ends()
+
+
+async def pending(store: SessionStore, session: str = S) -> Driven:
+    """A turn that was cancelled: `call_0` was started and is in doubt, `call_1` never ran."""
+    turn = await begun(store, session)
+    await turn.record(turn.asks("pay", "look"), turn.starts(0))
+    await turn.record(turn.cancels())
+    turn.ends()
+    return turn
+
+
+async def seen(store: SessionStore, session: str) -> dict[str, object]:
+    """All that can be read of one session."""
+    of = SessionId(session)
+    return {
+        "info": await store.session_info(of),
+        "history": await store.history(of),
+        "messages": await store.messages(of, include_compacted=True, mark_damage=False),
+        "pending": await store.pending(of),
+        "calls": await store.calls(of),
+        "turns": await store.turns(of),
+        "usage": await store.usage(of, None),
+        "inbox": await store.queued_inputs(of),
+    }
+
+
+async def everything(store: SessionStore) -> dict[str, object]:
+    """All that can be read of a store."""
+    sessions = [info.session_id for info in await store.list_sessions(ALL)]
+    return {
+        "sessions": sessions,
+        "orphans": await store.orphans(),
+        "stops": await store.stops_requested(),
+        "steered": await store.steered(),
+        "unattended": await store.unattended(),
+        **{f"session {session}": await seen(store, session) for session in sessions},
+    }
+
+
+@asynccontextmanager
+async def opened(open_store: OpenStore) -> AsyncIterator[SessionStore]:
+    """The store of a test, closed at its end."""
+    store = await open_store()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def unchanged(store: SessionStore) -> AsyncIterator[None]:
+    """Whatever is tried inside leaves every answer of the store as it was."""
+    before = await everything(store)
+    yield
+    assert await everything(store) == before
+
+
+async def settled(store: SessionStore, session: str = S) -> list[tuple[str, str]]:
+    """The ledger in short: id and state of every call."""
+    return [(call.id, str(call.state)) for call in await store.calls(SessionId(session))]
+
+
+async def texts(store: SessionStore, session: str = S) -> list[str]:
+    """What the model sees, in short: `role text`."""
+    found = await store.messages(SessionId(session), include_compacted=False, mark_damage=False)
+    return [f"{message.role} {message.text}".rstrip() for message in found]

@@ -1,0 +1,77 @@
+"""The suite can fail: stores and sinks that break one promise each are caught, by the test that names it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+STORES = {
+    "WithoutFencing": "test_the_late_write_of_a_claim_that_was_lost_is_refused_whole",
+    "AcknowledgesBeforeTheCommit": "test_what_one_owner_was_told_another_can_read_at_once",
+    "LosesAUsageRow": "test_every_model_call_is_one_numbered_row",
+    "KeepsRowsOfTheDeleted": "test_deleting_leaves_nothing_of_a_session_and_its_descendants",
+    "SettlesTwice": "test_a_started_call_settles_and_is_never_moved_again",
+    "CommitsFactByFact": "test_a_cancelled_caller_never_tears_a_change",
+    "TakesHalfAList": "test_results_stand_in_call_order_however_they_come",
+    "ForgetsRequestIds": "test_a_request_id_stores_its_input_once",
+    "StartsInMemory": "test_intent_is_durable_before_effect",
+    "ShowsResultsAsTheyCame": "test_results_stand_in_call_order_however_they_come",
+    "NeverSeesTheDead": "test_a_living_owner_leaves_no_orphan_and_a_dead_one_does",
+    "TakesTheLivingForDead": "test_one_session_has_one_live_turn",
+    "RaisesItsDatabasesErrors": "test_an_unknown_session_is_said_so_by_every_method",
+    "DropsCharacters": "test_texts_of_any_size_come_back_letter_for_letter",
+    "FoldsOneTooFew": "test_a_compaction_marks_exactly_what_it_folds_and_its_note_stands_in_place",
+    "NeverChanged": "test_changed_differs_after_every_commit_of_another_owner",
+    "PagesAgain": "test_pages_put_together_are_the_whole_list",
+    "LosesWhatWaits": "test_input_that_may_wait_is_stored_while_a_turn_runs",
+    "TakesInputsBeforeTheCommit": "test_a_turn_takes_in_what_steers_it_between_rounds_in_the_order_of_arrival",
+    "RecoversForEver": "test_after_so_many_recoveries_a_session_is_set_aside_in_one_commit",
+    "AbortsWithoutAnswer": "test_open_calls_refuse_a_new_input_and_the_refusal_carries_them",
+}
+
+SINKS = {
+    "TearsBatches": "test_a_cancelled_caller_does_not_tear_a_batch",
+    "TurnsBatchesRound": "test_facts_of_one_batch_come_in_their_order",
+    "IsLate": "test_what_was_recorded_stands_when_record_returns",
+    "RefusesAKind": "test_it_takes_every_kind_of_fact",
+    "HearsOnAfterItsClose": "test_nothing_is_recorded_after_it_was_closed",
+    "CannotBeClosedTwice": "test_closing_twice_does_nothing",
+}
+
+
+def outcomes(folder: Path, tests: list[str]) -> dict[str, set[str]]:
+    """Which tests passed, failed or could not even begin, in a pytest of its own: `{"FAILED": {"TestX::test_y"}}`."""
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", folder / "pytest.ini", "-rA", *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    found: dict[str, set[str]] = {}
+    for outcome, test in re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) \S*?::(\w+::\w+)", done.stdout, re.MULTILINE):
+        found.setdefault(outcome, set()).add(test)
+    assert found, done.stdout + done.stderr
+    return found
+
+
+@pytest.mark.parametrize(("file", "sound", "broken"), [("stores", "Sound", STORES), ("sinks", "SoundSink", SINKS)])
+def test_each_broken_promise_is_caught_by_the_test_of_its_name(
+    tmp_path: Path, file: str, sound: str, broken: dict[str, str]
+) -> None:
+    where = Path(__file__).with_name(f"broken_{file}.py")
+    caught = {f"Test{subject}::{test}" for subject, test in broken.items()}
+    controls = {f"Test{sound}::{test}" for test in broken.values()}
+    found = outcomes(tmp_path, [f"{where}::{test}" for test in sorted(caught | controls)])
+    assert found.get("FAILED", set()) == caught
+    assert found["PASSED"] >= controls
+    assert not found.keys() - {"FAILED", "PASSED"}
