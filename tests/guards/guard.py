@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,15 +29,12 @@ class Guard:
     redundant: str | None = None
     """Why nothing can fail without it: its removal must go unnoticed, or this reason is wrong."""
     needs: str | None = None
-    """What has to be built before the test can run; it is not run while its file is missing."""
-
-    @property
-    def test_file(self) -> str:
-        return self.test.partition("::")[0]
+    """A program without which the test is skipped: where that, or the test's file, is missing, it is not tried."""
 
     @property
     def runs(self) -> bool:
-        return self.needs is None or (ROOT / self.test_file).is_file()
+        found = (ROOT / self.test.partition("::")[0]).is_file()
+        return found and (self.needs is None or shutil.which(self.needs) is not None)
 
     def without(self, source: str) -> str:
         """The source of `file` without the guard.

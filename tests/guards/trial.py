@@ -84,7 +84,7 @@ def unpatched(tree: Path, guards: Sequence[Guard], limit: float) -> Run:
 def tried(tree: Path, guard: Guard, limit: float = LIMIT) -> Outcome:
     """What the guard's test says once the guard is gone from a copy of `tree`."""
     if not guard.runs:
-        return Outcome(guard=guard, verdict=Verdict.WAITING, said=f"it needs {guard.needs}")
+        return Outcome(guard=guard, verdict=Verdict.WAITING, said=f"it needs {guard.needs}, which is not here")
     begun = time.monotonic()
     copy = tree.with_name(guard.name)
     shutil.copytree(tree, copy)

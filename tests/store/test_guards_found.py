@@ -74,6 +74,7 @@ async def test_the_store_neither_starts_nor_settles_a_settled_call(tmp_path: Pat
     await store.record(claim, [asked(), started(FIRST)])
     await store.record(claim, [settled(FIRST)])
     await refused(store, path, claim, [started(FIRST)])
+    await refused(store, path, claim, [settled(FIRST)])
     await refused(store, path, claim, [settled(FIRST, CallState.FAILED, seq=9)])
     await refused(store, path, claim, [settled(SECOND)])  # it never started
     await store.aclose()
@@ -99,6 +100,25 @@ async def test_an_answer_within_a_round_is_refused(tmp_path: Path) -> None:
     await refused(store, path, claim, [f.RoundClosed(session=S, turn=1, round=1)])
     await store.record(claim, [asked(), started(FIRST)])
     await refused(store, path, claim, [answer(5)])
+    await store.aclose()
+
+
+@pytest.mark.acceptance("A1")
+async def test_facts_that_are_not_for_this_moment_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    claim = (await begun(store)).claim
+    dropped = f.AnswerDropped(session=S, turn=1, model_call=SPENT)
+    await refused(store, path, claim, [answer(2), dropped])  # the turn has ended by then
+    await refused(store, path, claim, [f.TurnBegan(session=S, turn=1, origin=1, request_id=None, input=())])
+    await store.record(claim, [asked(), started(FIRST)])
+    await refused(store, path, claim, [dropped])
+    note = f.NewMessage(seq=5, role="user", body=HELLO, place=1)
+    folding = f.HistoryCompacted(
+        session=S, turn=1, folded=(1,), note=note, strategy="summary", before_tokens=9, after_tokens=4, model_call=None
+    )
+    await refused(store, path, claim, [folding])
     await store.aclose()
 
 

@@ -50,8 +50,8 @@ GUARDS: Final = (
         keeps="A driver that lost its session is told, and nothing of it is recorded.",
         of="7, D1",
         file="power_loop/store/transactions/record.py",
-        old="    if ours is None:\n        raise _lost(db, claim)\n    for fact in facts:",
-        new="    for fact in facts:",
+        old="    if ours is None:\n        raise _lost(db, claim)\n    if any(",
+        new="    if any(",
         test=ZOMBIE,
     ),
     Guard(

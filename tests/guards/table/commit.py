@@ -7,6 +7,7 @@ from typing import Final
 from tests.guards.guard import Guard
 
 ALONE: Final = "tests/store/test_group_commit.py::test_a6_one_failing_change_fails_alone"
+CUT: Final = "tests/power/test_cuts.py::test_with_full_everything_acknowledged_is_there_wherever_the_power_goes"
 
 GUARDS: Final = (
     Guard(
@@ -63,7 +64,7 @@ GUARDS: Final = (
         keeps="A database that was deleted or replaced under a running loop takes no more writes.",
         of="1 11, A7",
         file="power_loop/store/sqlite/writer.py",
-        old="            if _identity(self._port.path) != self._file:\n",
+        old="            if identity(self._port.path) != self._file:\n",
         new="            if not self._file:\n",
         test="tests/ownership/test_gone.py::test_a_file_that_goes_away_takes_no_more_writes",
     ),
@@ -188,18 +189,18 @@ GUARDS: Final = (
         file="power_loop/store/sqlite/opening.py",
         old='if how.synchronous == "NORMAL" else "PRAGMA synchronous = FULL"',
         new='if how.synchronous == "NORMAL" else "PRAGMA synchronous = NORMAL"',
-        test="tests/power/test_power_cut.py",
-        needs="the power cuts of tests/power",
+        test=CUT,
+        needs="strace",
     ),
     Guard(
         name="commit-a-new-file-is-flushed",
         keeps="A database that was just made is still there after a power cut.",
         of="1",
-        file="power_loop/store/sqlite/opening.py",
-        old="        migrating.sync_folder(how.path.parent)\n",
+        file="power_loop/store/sqlite/placing.py",
+        old="        sync_folder(path.parent)\n",
         new="",
-        test="tests/power/test_power_cut.py",
-        needs="the power cuts of tests/power",
+        test=CUT,
+        needs="strace",
     ),
     Guard(
         name="commit-foreign-keys-are-on",

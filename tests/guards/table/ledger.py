@@ -10,6 +10,8 @@ ONE_TRANSACTION: Final = (
     "the row was read in the same transaction, which is the only writer from its BEGIN IMMEDIATE on; kept for stores "
     "whose transactions may overlap (PostgreSQL)"
 )
+DROP: Final = "def drop_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerDropped) -> None:\n"
+FOLD: Final = '    """Mark exactly the folded rows and put the note in their place."""\n'
 
 GUARDS: Final = (
     Guard(
@@ -298,10 +300,56 @@ GUARDS: Final = (
         name="ledger-store-settle",
         keeps="The store gives a call no second result, and none that its state does not allow.",
         of="3 4",
+        file="power_loop/store/transactions/record.py",
+        old="    check_move(before, fact.state)\n",
+        new="",
+        test="tests/store/test_guards_found.py::test_the_store_neither_starts_nor_settles_a_settled_call",
+    ),
+    Guard(
+        name="ledger-store-settle-again",
+        keeps="As above, for all who settle calls.",
+        of="3 4",
         file="power_loop/store/transactions/rows.py",
         old="    check_move(before, state)\n",
         new="",
         test="tests/store/test_guards_found.py::test_the_store_neither_starts_nor_settles_a_settled_call",
+        redundant="a driver's result was checked before its message was stored; others settle open calls",
+    ),
+    Guard(
+        name="ledger-store-nothing-after-the-end",
+        keeps="No fact is recorded behind the end of its turn.",
+        of="2",
+        file="power_loop/store/transactions/record.py",
+        old="    if any(isinstance(fact, ENDS) for fact in facts[:-1]):\n",
+        new="    if facts is None:\n",
+        test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
+    ),
+    Guard(
+        name="ledger-store-only-a-drivers-facts",
+        keeps="A fact that is not a driver's to record is refused, and is no fault of the code.",
+        of="2",
+        file="power_loop/store/transactions/record.py",
+        old="        if recorder is None:\n            raise StateError(",
+        new="        if recorder is None:\n            raise LookupError(",
+        test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
+    ),
+    Guard(
+        name="ledger-store-drops-between-rounds",
+        keeps="An answer is dropped only while one is awaited.",
+        of="2",
+        file="power_loop/store/transactions/record.py",
+        old=DROP + "    after(_turn_state(db, claim), fact)\n",
+        new=DROP,
+        test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
+    ),
+    Guard(
+        name="ledger-store-folds-between-rounds",
+        keeps="History is folded between rounds: never between an answer and its results.",
+        of="5 8, E3",
+        file="power_loop/store/transactions/record.py",
+        old=FOLD + "    after(_turn_state(db, claim), fact)\n",
+        new=FOLD,
+        test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
     ),
     Guard(
         name="ledger-sql-settle-from-state",
