@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType
 
@@ -106,12 +106,16 @@ class World:
         return to_micros(self.now())
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
 def to_micros(at: datetime) -> Micros:
-    return Micros(round(at.timestamp() * 1_000_000))
+    return Micros((at - _EPOCH) // _MICROSECOND)
 
 
 def from_micros(at: int) -> datetime:
-    return datetime.fromtimestamp(at / 1_000_000, UTC)
+    return _EPOCH + timedelta(microseconds=at)
 
 
 _NUL: Final = re.compile("\x00")

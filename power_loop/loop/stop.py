@@ -86,10 +86,11 @@ class StopSignal:
 
 async def give_up(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait a moment for them; whoever ignores that is left behind, its outcome dropped."""
-    waiting = {task for task in tasks if not task.done()}
-    for task in waiting:
+    given_up = list(tasks)
+    for task in given_up:
         task.cancel()
-        task.add_done_callback(_drop)
+        task.add_done_callback(_drop)  # of one that is done already too: what it raised is nobody's to hear
+    waiting = {task for task in given_up if not task.done()}
     if waiting:
         try:
             await asyncio.wait(waiting, timeout=GRACE)

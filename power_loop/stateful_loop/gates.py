@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from power_loop.errors import SessionBusyError
+from power_loop.errors import LoopClosedError, SessionBusyError
 from power_loop.values import SessionId
 
 
 class Gates:
-    """A lock a session that somebody is in or waits for; nothing for all others."""
+    """A lock a session that somebody is in or waits for; nothing for all others. Bound to one event loop."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._locks: dict[SessionId, tuple[asyncio.Lock, int]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -24,7 +25,13 @@ class Gates:
 
         Raises:
             SessionBusyError: somebody is, or waits to be, and `wait` is false.
+            LoopClosedError: this is another event loop, maybe in a fork of the process: here nobody would ever open the
+                gate.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            raise LoopClosedError(
+                "this loop belongs to another event loop, or to the process before its fork; open it anew"
+            )
         lock, users = self._locks.get(session, (asyncio.Lock(), 0))
         if users and not wait:
             raise SessionBusyError(session, "this process", None)

@@ -12,7 +12,7 @@ from typing import Final
 from llm_client.service import Usage
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
-from power_loop.errors import EpochLostError, ModelError, PowerLoopError
+from power_loop.errors import EpochLostError, ModelError, PowerLoopError, SessionNotFoundError
 from power_loop.events import Event
 from power_loop.loop.drive import drive
 from power_loop.loop.reopen import Warm, began, kept, reopen, warmed
@@ -121,7 +121,8 @@ class Runner:
             while self._running:
                 for stop in self._running.values():
                     stop.request(Status.STOPPED, CLOSING)
-                await uncancelled(asyncio.wait(self._running))
+                # A list: one that ends before the wait begins must not leave it with nothing to wait for.
+                await uncancelled(asyncio.wait(list(self._running)))
 
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)
@@ -169,12 +170,23 @@ class Runner:
         )
 
     async def _warmed(self, begun: Begun) -> Warm:
-        """What the model saw before this turn: from memory, if nobody has touched the session since, or read again."""
-        warm = self._warm.pop(begun.claim.session, None)
-        if warm is not None and (warm.key, warm.epoch) == (begun.claim.key, begun.was):
+        """What the model saw before this turn: from memory, if nobody has touched the session since, or read again.
+
+        Raises:
+            EpochLostError: somebody took the session before it was read, and is in the middle of something: what was
+                read is no history to show to a model.
+        """
+        claim = begun.claim
+        warm = self._warm.pop(claim.session, None)
+        if warm is not None and (warm.key, warm.epoch) == (claim.key, begun.was):
             return warm
+        history = await self._store.history(claim.session)
+        if history.key != claim.key:
+            raise SessionNotFoundError(claim.session)
+        if history.epoch != claim.epoch:
+            raise EpochLostError(claim.session, claim.epoch, history.epoch)
         replay = self._gear.llm is not None and self._gear.llm.replay_reasoning
-        return warmed(begun, await self._store.history(begun.claim.session), replay=replay)
+        return warmed(begun, history, replay=replay)
 
     def _keep(self, begun: Begun, turn: Turn) -> None:
         self._warm[begun.claim.session] = kept(turn, begun.claim)

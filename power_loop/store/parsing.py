@@ -23,7 +23,7 @@ WAY_OUT: Final = "run `power-loop doctor` to list what is damaged; restore those
 
 def session_of(db: Port, row: Row) -> SessionRow:
     numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"], row["recoveries"])
-    _check(db, seals.is_session(row) and all(type(number) is int for number in numbers), row["id"], "the row")
+    _check(db, seals.is_session(row) and _counts(*numbers), row["id"], "the row")
     when = _Clock(db, row["id"], "the row")
     return SessionRow(
         key=row["key"],
@@ -60,7 +60,8 @@ def message_of(db: Port, session: SessionRow, row: Row, *, mark_damage: bool = F
         pinned=bool(row["pinned"]),
     )
     sound = row["crc"] == seals.message_seal(session.key, new, row["turn"], row["note_of"], at)
-    sound = sound and (state == "active" if row["folded_by"] is None else state == "compacted_out")
+    folded_by = row["folded_by"]
+    sound = sound and (state == "active" if folded_by is None else state == "compacted_out" and _counts(folded_by))
     if not sound and not mark_damage:
         _check(db, False, session.id, f"message {seq}", seq)
     return StoredMessage(
@@ -87,6 +88,7 @@ def turn_of(db: Port, session: SessionRow, row: Row) -> TurnInfo:
     ended = row["ended_at"] is not None
     end = (row["status"], row["stop_reason"], row["error_code"], row["error"], row["answer_seq"])
     _check(db, state.live != ended and (not ended or row["end_crc"] == seals.end_seal(*end)), session.id, thing)
+    _check(db, _counts(row["rounds"], row["tool_calls"]), session.id, thing)
     when = _Clock(db, session.id, thing)
     return TurnInfo(
         number=row["number"],
@@ -125,6 +127,11 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
     settled_by = row["settled_by"]
     decision = row["decision"]
     sound = decision in (None, "retry", "report") and state.open == (row["result_seq"] is None) == (settled_by is None)
+    ran = state in (CallState.STARTED, CallState.SUCCEEDED, CallState.TIMED_OUT, CallState.REPORTED)
+    sound = sound and _counts(row["attempt"], row["epoch"]) and (row["attempt"] == 0) == (row["started_at"] is None)
+    sound = sound and (row["attempt"] > 0 or not ran) and (row["attempt"] == 0 or state is not CallState.REQUESTED)
+    # Results stand where their answer kept a place for them.
+    sound = sound and row["result_seq"] in (None, key.seq + 1 + key.ordinal)
     _check(db, sound, session.id, thing, key.seq)
     when = _Clock(db, session.id, thing)
     return CallInfo(
@@ -154,7 +161,7 @@ def usage_of(db: Port, session: SessionRow, row: Row) -> UsageInfo:
     tokens = (row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"], row["reasoning_tokens"])
     spent = (row["cost"], row["milliseconds"], row["at"])
     crc = seals.usage_seal(session.key, row["turn"], row["purpose"], row["model"], tokens, spent)
-    _check(db, row["crc"] == crc, session.id, thing)
+    _check(db, row["crc"] == crc and _counts(row["number"]), session.id, thing)
     return UsageInfo(
         number=row["number"],
         turn=row["turn"],
@@ -197,6 +204,11 @@ def damaged(db: Port, session: str, thing: str, seq: int | None = None) -> Store
 def _check(db: Port, sound: bool, session: str, thing: str, seq: int | None = None) -> None:
     if not sound:
         raise damaged(db, session, thing, seq)
+
+
+def _counts(*numbers: object) -> bool:
+    """Whether all of these can be what was counted: a damaged row may hold anything."""
+    return all(type(number) is int and number >= 0 for number in numbers)
 
 
 def _member(db: Port, words: type[E], word: str, session: str, thing: str) -> E:

@@ -51,6 +51,9 @@ def list_sessions(db: Port, drives: Drives, which: Listing) -> list[records.Sess
 class History:
     """The active messages in the model's order, and how many tokens they were when last counted."""
 
+    key: int
+    epoch: int
+    """Of the session, as it was read: a driver that finds another than its own has lost it."""
     messages: list[records.StoredMessage]
     counted: int | None
     """Tokens up to and including the latest answer, as the provider reported them or a compaction left them."""
@@ -66,11 +69,20 @@ def history(db: Port, session_id: SessionId) -> History:
     """
     session = rows.session_row(db, session_id)
     found = _active(db, session)
-    counted = db.one("last_usage", session=session.key)
-    folded_to = None if counted is None else counted["folded_to"]
+    tail = db.all("latest_usage", session=session.key)
+    usage = [parsing.usage_of(db, session, row) for row in tail]
+    first = usage[0].number if usage else 1
+    if [row.number for row in usage] != list(range(first, session.usage_rows + 1)):
+        raise parsing.damaged(db, session.id, "the list of usage rows")
+    if not usage or usage[0].purpose != "answer" or usage[0].prompt_tokens is None:
+        return History(key=session.key, epoch=session.epoch, messages=found, counted=None, folded_since=False)
+    folded_to = tail[0]["folded_to"]
+    tokens = usage[0].prompt_tokens + (usage[0].completion_tokens or 0)
     return History(
+        key=session.key,
+        epoch=session.epoch,
         messages=found,
-        counted=None if counted is None else counted["tokens"] if folded_to is None else folded_to,
+        counted=tokens if folded_to is None else folded_to,
         folded_since=folded_to is not None,
     )
 
@@ -92,6 +104,12 @@ def _all_there(db: Port, session: records.SessionRow, things: str, found: int, w
         raise parsing.damaged(db, session.id, f"the list of {things} ({found} of {written} are there)")
 
 
+def _in_order(db: Port, session: records.SessionRow, things: str, keys: Sequence[tuple[int, ...]]) -> None:
+    """Every row once, in its place: a damaged index gives one twice for another."""
+    if not all(map(lt, keys, keys[1:])):
+        raise parsing.damaged(db, session.id, f"the order of {things}")
+
+
 def messages(
     db: Port, session_id: SessionId, *, include_compacted: bool, mark_damage: bool
 ) -> list[records.StoredMessage]:
@@ -104,6 +122,7 @@ def messages(
         _all_there(db, session, "messages", sum(message.state == "active" for message in found), session.active)
         # Every number up to the next is a message, but for those kept for the results of open calls.
         _all_there(db, session, "messages", len(found), session.next_seq - 1 - len(rows.open_calls(db, session)))
+        _in_order(db, session, "messages", [(message.place, message.seq) for message in found])
     return found
 
 
@@ -119,6 +138,7 @@ def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
     asked = db.one("calls_asked", session=session.key)
     assert asked is not None
     _all_there(db, session, "calls", len(found), asked["calls"])
+    _in_order(db, session, "calls", [call.key for call in found])
     return found
 
 
@@ -126,6 +146,7 @@ def turns(db: Port, session_id: SessionId) -> list[records.TurnInfo]:
     session = rows.session_row(db, session_id)
     found = [parsing.turn_of(db, session, row) for row in db.all("list_turns", session=session.key)]
     _all_there(db, session, "turns", len(found), session.next_turn - 1)
+    _in_order(db, session, "turns", [(turn.number,) for turn in found])
     return found
 
 

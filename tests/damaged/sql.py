@@ -143,11 +143,11 @@ INVARIANTS: Final = [
             session=GAMMA, seq=3),
     _broken("one_result_a_call", "DROP INDEX one_result_a_call", "UPDATE calls SET result_seq = 6 WHERE session = 1",
             seq=6,
-            also=("result_answers_a_call", "result_is_of_its_call", "result_in_its_place")),
+            also=("checksums", "result_answers_a_call", "result_is_of_its_call", "result_in_its_place")),
     _broken("result_in_its_place", "UPDATE calls SET result_seq = -result_seq WHERE session = 1",
             "UPDATE calls SET result_seq = 13 + result_seq WHERE session = 1", """UPDATE messages
             SET body = replace(body, iif(seq = 6, '"c1"', '"c2"'), iif(seq = 6, '"c2"', '"c1"'))
-            WHERE session = 1 AND seq IN (6, 7)""", seq=5),
+            WHERE session = 1 AND seq IN (6, 7)""", seq=5, also=("checksums",)),
     _broken("pairs_fold_together",
             "UPDATE messages SET state = 'active', folded_by = NULL WHERE session = 1 AND seq = 7",
             "UPDATE sessions SET active = 6 WHERE key = 1", "UPDATE compactions SET folded = 5, last_seq = 6", seq=5),
@@ -161,7 +161,7 @@ INVARIANTS: Final = [
     _broken("settled_call_has_its_evidence", "UPDATE calls SET settled_at = NULL WHERE session = 1 AND ordinal = 0",
             seq=5),
     _broken("started_call_has_its_evidence", "UPDATE calls SET started_at = NULL WHERE session = 1 AND ordinal = 0",
-            seq=5),
+            seq=5, also=("checksums",)),
     _broken("settled_by_fits_the_state", "UPDATE calls SET settled_by = 'abort' WHERE session = 1 AND ordinal = 0",
             seq=5),
 ]  # fmt: skip

@@ -171,6 +171,9 @@ def _create(how: Opening, migrations: Sequence[migrating.Migration]) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             migrating.upgrade(connection, new, migrations, how.world)
+            # Closing would fold the log in as well, but keep silent if that failed, and the log does not come along.
+            busy, logged, folded = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            assert (busy, logged) == (0, folded), "nobody else knows this file"
         how.world.reached("store.put_in_place")
 
     def place(new: Path) -> None:

@@ -49,6 +49,10 @@ def open_calls(db: Port, session: records.SessionRow) -> list[records.CallInfo]:
     for call in calls:
         if not call.state.open:
             raise parsing.damaged(db, session.id, f"call {call.id}", call.key.seq)
+    kept = db.one("results_awaited", session=session.key, next_seq=session.next_seq)
+    awaited = 0 if kept is None else kept["awaited"]
+    if len(calls) != awaited:  # a damaged index: not to see an open call is as bad as to forget it
+        raise parsing.damaged(db, session.id, f"the list of open calls ({len(calls)} of {awaited} are there)")
     return calls
 
 

@@ -24,6 +24,12 @@ SELECT state FROM calls WHERE session = :session AND seq = :seq AND ordinal = :o
 -- Left alone, SQLite would rather walk all calls of the session in the order of their key.
 SELECT * FROM calls INDEXED BY open_calls WHERE session = :session AND result_seq IS NULL ORDER BY seq, ordinal;
 
+-- name: results_awaited
+-- How many results the newest answer still waits for, by the numbers that are kept for them.
+SELECT :next_seq - 1 - a.seq
+       - (SELECT count(*) FROM messages m WHERE m.session = :session AND m.seq > a.seq) AS awaited
+  FROM (SELECT seq FROM messages WHERE session = :session AND role = 'assistant' ORDER BY seq DESC LIMIT 1) a;
+
 -- name: list_calls
 SELECT * FROM calls WHERE session = :session ORDER BY seq, ordinal;
 

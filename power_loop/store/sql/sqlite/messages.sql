@@ -45,12 +45,15 @@ VALUES (:session, :number, :turn, :purpose, :model, :prompt_tokens, :completion_
 -- name: list_usage
 SELECT * FROM usage WHERE session = :session ORDER BY number;
 
--- name: last_usage
--- The latest count of the context, and what a compaction left of it since.
-SELECT u.prompt_tokens + coalesce(u.completion_tokens, 0) AS tokens,
+-- name: latest_usage
+-- The latest count of the context and all rows after it (all there are, if there is none), and what a compaction left of
+-- the context since. All, because a damaged row may only seem to be no count.
+SELECT u.*,
        (SELECT c.after_tokens FROM compactions c
          WHERE c.session = u.session AND c.at > u.at AND c.undone_at IS NULL
          ORDER BY c.number DESC LIMIT 1) AS folded_to
   FROM usage u
- WHERE u.session = :session AND u.purpose = 'answer' AND u.prompt_tokens IS NOT NULL
- ORDER BY u.number DESC LIMIT 1;
+ WHERE u.session = :session
+   AND u.number >= coalesce((SELECT max(a.number) FROM usage a
+                              WHERE a.session = :session AND a.purpose = 'answer' AND a.prompt_tokens IS NOT NULL), 0)
+ ORDER BY u.number;

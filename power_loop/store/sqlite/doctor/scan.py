@@ -28,9 +28,11 @@ def checksums(db: Port) -> Finding:
     for row in db.all("doctor_sessions"):
         session = _as_stored(row)
         count += 1
-        if not seals.is_session(row):
-            what = f"the row of session {session.id!r} is not what was written"
-            spots.append(Spot(session=session.id, table="sessions", what=what))
+        try:
+            with _believed(db, session.id, "the row"):
+                parsing.session_of(db, row)
+        except StoreDamagedError as error:
+            spots.append(Spot(session=session.id, table="sessions", what=error.problem))
         if not manage.is_stop_request(row):
             what = f"the request to stop session {session.id!r} is not what was written"
             spots.append(Spot(session=session.id, table="sessions", what=what))
