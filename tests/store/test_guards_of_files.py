@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from contextlib import closing
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm_client.scripted import calls
-from power_loop import StoreDamagedError, World, open_store, tool
+from power_loop import Status, StoreDamagedError, World, open_store, tool
 from power_loop.store.contract import Begun, Input, NewSession
 from power_loop.store.port import seal
 from power_loop.store.sqlite import migrating
@@ -199,4 +200,30 @@ async def test_a_session_whose_last_turn_is_gone_does_not_go_on_from_the_one_bef
     async with a_loop(path, ["never"]) as loop:
         for going_on in (loop.get_session("s"), loop.send("third", "s"), loop.resume("s"), loop.abort_pending("s")):
             with pytest.raises(StoreDamagedError, match="turns"):
+                await going_on
+
+
+@pytest.mark.acceptance("A9", "B1")
+async def test_an_index_that_lost_an_open_call_does_not_make_it_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    entered = asyncio.Event()
+
+    @tool
+    async def pay() -> str:
+        """Pays, until it is stopped."""
+        entered.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    async with a_loop(path, [calls(("pay", {}))], tools=[pay]) as loop:
+        await loop.create_session("s")
+        assert (await loop.send("go", "s", stop_event=entered)).status is Status.STOPPED
+    without = "CREATE INDEX open_calls ON calls (session, seq, ordinal) WHERE result_seq IS NULL AND seq < 0"
+    partial = redefined(path, "open_calls", without)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("REINDEX open_calls")
+    redefined(path, "open_calls", partial)
+    async with a_loop(path, ["never"]) as loop:
+        for going_on in (loop.get_pending("s"), loop.send("and now?", "s"), loop.resume("s"), loop.abort_pending("s")):
+            with pytest.raises(StoreDamagedError, match="open calls"):
                 await going_on
