@@ -201,6 +201,10 @@ GUARDS: Final = (
         new="",
         test=CUT,
         needs="strace",
+        redundant=(
+            "SQLite flushes the folder itself with the first commit to a new log, before anything is acknowledged; "
+            "whoever restores a backup has nothing else"
+        ),
     ),
     Guard(
         name="commit-foreign-keys-are-on",

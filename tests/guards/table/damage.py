@@ -37,8 +37,9 @@ GUARDS: Final = (
         keeps="A message that was folded does not come back, nor does an active one disappear, by a flipped bit.",
         of="8 11, A9",
         file=PARSING,
-        old="    sound = sound and (state ==",
-        new="    sound = sound or (state ==",
+        old='state == "compacted_out" and _counts(folded_by))',
+        new='state != "" and _counts(folded_by))',
+        also=(('(state == "active" if folded_by is None', '(state != "" if folded_by is None'),),
         test=FLIP,
     ),
     Guard(
@@ -201,7 +202,8 @@ GUARDS: Final = (
         file="power_loop/store/transactions/rows.py",
         old="        if not call.state.open:\n",
         new="        if call.state is None:\n",
-        test="tests/store/test_guards_of_files.py::test_an_index_that_holds_settled_calls_makes_none_run_again",
+        test="tests/store/test_guards_of_files.py::"
+        "test_an_index_that_lost_an_open_call_does_not_make_it_forgotten[a settled one instead]",
     ),
     Guard(
         name="read-a-session-its-index-lost",
@@ -219,6 +221,6 @@ GUARDS: Final = (
         file="power_loop/store/transactions/rows.py",
         old="    if len(calls) != awaited:",
         new="    if len(calls) < 0:",
-        test="tests/store/test_guards_of_files.py::test_an_index_that_lost_an_open_call_does_not_make_it_forgotten",
+        test="tests/store/test_guards_of_files.py::test_an_index_that_lost_an_open_call_does_not_make_it_forgotten[nothing]",
     ),
 )
