@@ -110,7 +110,9 @@ async def test_facts_that_are_not_for_this_moment_are_refused(tmp_path: Path) ->
     await store.create_session(NewSession(id=S))
     claim = (await begun(store)).claim
     dropped = f.AnswerDropped(session=S, turn=1, model_call=SPENT)
-    await refused(store, path, claim, [answer(2), dropped])  # the turn has ended by then
+    cancelled = f.TurnCancelled(session=S, turn=1, status="cancelled", stop_reason="enough")
+    for late in (dropped, cancelled):
+        await refused(store, path, claim, [answer(2), late])  # the turn has ended by then
     await refused(store, path, claim, [f.TurnBegan(session=S, turn=1, origin=1, request_id=None, input=())])
     await store.record(claim, [asked(), started(FIRST)])
     await refused(store, path, claim, [dropped])
