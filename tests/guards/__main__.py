@@ -1,0 +1,3 @@
+from tests.guards.command import main
+
+raise SystemExit(main())
