@@ -140,11 +140,13 @@ class Conductor:
     ) -> StatefulResult:
         if isinstance(begun, StatefulResult):
             return begun
-        turn = begun.turn if isinstance(begun, Known) else None
-        if turn is None or turn.state is TurnState.DONE:
+        if isinstance(begun, Begun) or begun.turn is None or begun.turn.state is TurnState.DONE:
             return await self._finish(begun, manner)
+        turn = begun.turn
         if waited and turn.state in (TurnState.CANCELLED, TurnState.WAITING):
             return await self._finish(begun, manner)  # it took our input in while we waited, and somebody stopped it
+        if turn.number < begun.session.next_turn - 1:
+            return await self._finish(begun, manner)  # others came since: what goes on from here is not ours
         if on_pending == "abort":
             await self.store.abort_pending(wanted.session, ABORTED)
         return await self._resumed(wanted.session, {}, manner)

@@ -102,7 +102,7 @@ class StatefulAgentLoop(Sessions):
         wanted = self._input(user_input, session_id, request_id, metadata)
         manner = Manner(if_busy=if_busy, stop_event=stop_event, listener=feed.publish)
         sending = asyncio.create_task(self._send(wanted, on_pending, manner))
-        sending.add_done_callback(lambda _: feed.end())
+        sending.add_done_callback(lambda task: _ended(task, feed))
         try:
             async for event in feed:
                 yield event
@@ -223,3 +223,10 @@ class StatefulAgentLoop(Sessions):
             metadata=inputs.metadata_text(metadata),
             create=create,
         )
+
+
+def _ended(sending: asyncio.Task[StatefulResult], feed: Feed) -> None:
+    """The stream is over. Whoever still reads it hears how; should nobody, that is no reason for a warning."""
+    if not sending.cancelled():
+        sending.exception()
+    feed.end()

@@ -102,10 +102,8 @@ class Stage:
 
 
 def _unheard(context: dict[str, Any]) -> Iterator[str]:
-    """What asyncio would log: nobody heard of it. A stream left in the very instant in which its turn was refused does
-    so; that is known."""
-    if "StatefulAgentLoop._send" not in repr(context.get("future")):
-        yield f"nobody heard of {context}"
+    """What asyncio would log: nobody heard of it."""
+    yield f"nobody heard of {context}"
 
 
 async def _played(play: Play, path: Path, loop: ShuffledLoop, verdict: Verdict) -> None:

@@ -43,7 +43,13 @@ REFUSALS = (
 """Raised before anything was written."""
 LOSSES = (CallNotFoundError, CallSettledError, EpochLostError, LoopClosedError, ModelError)
 ANSWERED = (Status.COMPLETED, Status.HIT_ROUND_LIMIT)
-TABLES = ("sessions", "turns", "messages", "calls", "usage", "compactions")
+TABLES = ("sessions", "turns", "messages", "calls", "usage", "compactions", "inputs")
+CLOSE_WATCH = (
+    "active_count", "no_seq_gaps", "turns_numbered", "owner_has_a_live_turn", "live_turn_has_an_owner", "one_live_turn",
+    "calls_of_answers", "result_is_of_its_call", "protocol", "open_calls_at_the_end", "open_calls_fit_the_turn",
+    "settled_call_has_its_evidence", "input_in_its_message", "request_waits_once", "closed_has_no_inputs",
+)  # fmt: skip
+"""The doctor's invariants that are looked at after every commit."""
 
 
 def rows_of(path: Path) -> Rows:
@@ -77,8 +83,9 @@ class Witness:
             return
         self._version = version
         self.commits += 1
-        for contradiction in self._db.execute(statements("sqlite")["doctor_contradictions"]):
-            self.problems.append(f"after commit {self.commits}: {tuple(contradiction)}")
+        for name in CLOSE_WATCH:
+            for broken in self._db.execute(statements("sqlite")[f"invariant_{name}"]):
+                self.problems.append(f"after commit {self.commits}: {name}: {tuple(broken)}")
         for session, seq, body in self._db.execute("SELECT session, seq, body FROM messages"):
             if self._messages.setdefault((session, seq), body) != body:
                 self.problems.append(f"message {seq} of session {session} became another")

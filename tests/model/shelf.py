@@ -7,11 +7,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from power_loop.store.sqlite.scan import checksums, consistency
+
 from llm_client.messages import parse
 from power_loop.store.sqlite.connection import SqlitePort
-from power_loop.store.sqlite.doctor import each_session, examine, foreign_keys, integrity
-from power_loop.store.sqlite.findings import Grade
-from power_loop.store.sqlite.scan import checksums, consistency
+from power_loop.store.sqlite.doctor import Grade, each_session, examine, foreign_keys, integrity
 from power_loop.transcript.rules import violations
 
 Session: TypeAlias = dict[str, Any]

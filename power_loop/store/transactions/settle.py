@@ -141,7 +141,7 @@ def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> 
     if turn.state.live:
         # Its owner is dead. It ends as given up, by the hand that does so.
         rows.end_turn(db, at, session.key, turn.number, (turn.state, state), Status.CANCELLED, reason)
-    else:
+    elif turn.state is not state:
         db.run(
             "give_up_turn",
             session=session.key,

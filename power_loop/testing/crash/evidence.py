@@ -14,8 +14,7 @@ from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from llm_client.messages import Message, parse
-from power_loop.store.sqlite.doctor import examine
-from power_loop.store.sqlite.findings import Grade
+from power_loop.store.sqlite.doctor import Grade, examine
 from power_loop.testing.crash.place import Line, Place, lines
 from power_loop.testing.crash.remote import FakeRemote
 
