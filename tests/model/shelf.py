@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from power_loop.store.sqlite.scan import checksums, consistency
+from power_loop.store.sqlite.doctor.scan import checksums, consistency
 
 from llm_client.messages import parse
 from power_loop.store.sqlite.connection import SqlitePort
