@@ -85,7 +85,8 @@ class Seen:
 
 def look(folder: Path) -> Seen:
     with closing(sqlite3.connect(f"file:{folder / 'agent.db'}?mode=ro", uri=True, isolation_level=None)) as db:
-        contradictions = db.execute(statements("sqlite")["doctor_contradictions"]).fetchall()
+        invariants = [sql for name, sql in statements("sqlite").items() if name.startswith("invariant_")]
+        contradictions = [tuple(row) for sql in invariants for row in db.execute(sql)]
         rows = read(db)
     with closing(sqlite3.connect(folder / "agent.db", timeout=0, isolation_level=None)) as db:
         db.execute("PRAGMA wal_autocheckpoint=0")

@@ -7,11 +7,12 @@ import sqlite3
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from power_loop.store.sqlite.doctor.scan import checksums, consistency
-
 from llm_client.messages import parse
 from power_loop.store.sqlite.connection import SqlitePort
-from power_loop.store.sqlite.doctor import Grade, each_session, examine, foreign_keys, integrity
+from power_loop.store.sqlite.doctor import Grade, each_session, examine
+from power_loop.store.sqlite.doctor.examination import foreign_keys, integrity
+from power_loop.store.sqlite.doctor.invariants import consistency
+from power_loop.store.sqlite.doctor.scan import checksums
 from power_loop.transcript.rules import violations
 
 Session: TypeAlias = dict[str, Any]
@@ -118,7 +119,7 @@ class Shelf:
         else:
             db = SqlitePort(self._db, str(self.path), lambda point: None)
             self._db.execute("BEGIN")
-            findings = [check(db) for check in (integrity, foreign_keys, checksums, consistency)]
+            findings = [integrity(db), foreign_keys(db), checksums(db), *consistency(db)]
             self._db.execute("ROLLBACK")
         found = [f"{f.name}: {f.words} {f.spots}" for f in findings if f.grade is Grade.BAD]
         many = "SELECT session FROM turns WHERE ended_at IS NULL GROUP BY session HAVING count(*) > 1"
