@@ -17,6 +17,7 @@ from power_loop.errors import (
     ModelError,
     PowerLoopError,
     SessionBusyError,
+    SessionError,
     SessionPendingError,
     SessionQuarantinedError,
 )
@@ -57,6 +58,17 @@ class Manner:
     """Take the session even from a living owner of another process."""
 
 
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """What was done about a session of the dead: `resumed` says whether a turn that was cut off went on."""
+
+    resumed: bool
+    result: StatefulResult | None
+    """How the last turn ended."""
+    failure: ModelError | None
+    """Why an input that waited got no answer; those behind it wait on."""
+
+
 class Conductor:
     """The turns of one loop over one open store."""
 
@@ -89,6 +101,7 @@ class Conductor:
                         found = await self._claimed(session, lambda: self.store.begin_turn(wanted), manner, on_pending)
                         place = self._placed(wanted, found)
                     if place is not None:
+                        manner = replace(manner, if_busy="wait")  # it is in line, whatever it was to do before
                         found = await self._in_line(wanted, place, manner, on_pending)
                     if isinstance(found, StatefulResult) and place is not None:
                         await self._withdraw(session, place)  # clearing its way was stopped: it is not to come later
@@ -114,20 +127,24 @@ class Conductor:
         """Run what came before an input of ours, until it is its turn; or somebody's turn took it in."""
         session, reason = wanted.session, wanted.abort_reason
         while True:
-            begun = await self._claimed(
-                session, lambda: self.store.begin_next(session, place, abort_reason=reason), manner, on_pending
-            )
+            try:
+                begun = await self._claimed(
+                    session, lambda: self.store.begin_next(session, place, abort_reason=reason), manner, on_pending
+                )
+            except SessionError:
+                if await self.store.withdraw_input(session, place):
+                    raise
+                continue  # a turn has taken it in meanwhile: it was not refused after all
             if not isinstance(begun, Begun) or begun.input == place:
                 return begun
             await self._run_for_others(begun)
 
-    async def _run_for_others(self, begun: Begun) -> StatefulResult | None:
+    async def _run_for_others(self, begun: Begun) -> None:
         """A turn on an input whose sender is not here. That it failed is recorded, and no reason to stop."""
         try:
-            return await self._finish(begun, Manner())
+            await self._finish(begun, Manner())
         except ModelError as error:
             LOG.warning("input %s of session %s got no answer: %s", begun.input, begun.claim.session, error)
-            return None
 
     async def _outcome(
         self,
@@ -145,11 +162,9 @@ class Conductor:
         turn = begun.turn
         if waited and turn.state in (TurnState.CANCELLED, TurnState.WAITING):
             return await self._finish(begun, manner)  # it took our input in while we waited, and somebody stopped it
-        if turn.number < begun.session.next_turn - 1:
-            return await self._finish(begun, manner)  # others came since: what goes on from here is not ours
         if on_pending == "abort":
-            await self.store.abort_pending(wanted.session, ABORTED)
-        return await self._resumed(wanted.session, {}, manner)
+            await self._claimed(wanted.session, lambda: self.store.abort_pending(wanted.session, ABORTED), manner)
+        return await self._resumed(wanted.session, {}, manner, origin=turn.origin)
 
     async def _withdraw(self, session: SessionId, place: int) -> None:
         with suppress(PowerLoopError):  # what stands in its way is already on its way to the caller
@@ -161,27 +176,42 @@ class Conductor:
             result = await self._resumed(session, decisions, manner)
             if result.status not in (Status.COMPLETED, Status.HIT_ROUND_LIMIT):
                 return result
-            more = await self.take_up_inputs(session)
-            return more if more is not None and result.stop_reason == IDLE else result
+            last, failure = await self._take_up_inputs(session)
+            if result.stop_reason != IDLE:
+                return result
+            if failure is not None:
+                raise failure
+            return last or result
 
-    async def take_up_inputs(self, session: SessionId) -> StatefulResult | None:
-        """Run the inputs whose senders are dead, in order; how the last one ended. The session must be entered."""
+    async def _take_up_inputs(self, session: SessionId) -> tuple[StatefulResult | None, ModelError | None]:
+        """Run the inputs whose senders are dead, in order; how the last one ended.
+
+        One that gets no answer ends this: the others wait until the model is back.
+        """
         last = None
         while not self._closing:
             begun = await self.store.begin_next(session, None)
             if not isinstance(begun, Begun):
                 break
-            last = await self._run_for_others(begun)
-            if last is None or last.pending_tool_calls:
+            try:
+                last = await self._finish(begun, Manner())
+            except ModelError as error:
+                LOG.warning("input %s of session %s got no answer: %s", begun.input, session, error)
+                return last, error
+            if last.pending_tool_calls:
                 break
-        return last
+        return last, None
 
-    async def _resumed(self, session: SessionId, decisions: Mapping[str, str], manner: Manner) -> StatefulResult:
-        begun = await self._claimed(session, lambda: self._take_up(session, decisions, force=manner.force), manner)
+    async def _resumed(
+        self, session: SessionId, decisions: Mapping[str, str], manner: Manner, *, origin: int | None = None
+    ) -> StatefulResult:
+        begun = await self._claimed(
+            session, lambda: self._take_up(session, decisions, force=manner.force, origin=origin), manner
+        )
         assert not isinstance(begun, StatefulResult | Waiting | None)
         return await self._finish(begun, manner, idle=IDLE)
 
-    async def take_up_orphan(self, session: SessionId) -> StatefulResult | None:
+    async def take_up_orphan(self, session: SessionId) -> TakenUp | None:
         """Go on with a session whose owner, or the senders of whose inputs, died; None if somebody was faster."""
         async with self._entered(session, Manner(if_busy="raise")):
             self._check_open()
@@ -190,11 +220,20 @@ class Conductor:
             if isinstance(begun, Begun):
                 result = await self._finish(begun, Manner())
                 if result.status not in (Status.COMPLETED, Status.HIT_ROUND_LIMIT):
-                    return result
-            return await self.take_up_inputs(session) or result
+                    return TakenUp(True, result, None)
+            last, failure = await self._take_up_inputs(session)
+            if result is None and last is None and failure is None:
+                return None
+            return TakenUp(result is not None, last or result, failure)
 
     async def _take_up(
-        self, session: SessionId, decisions: Mapping[str, str], *, only_orphan: bool = False, force: bool = False
+        self,
+        session: SessionId,
+        decisions: Mapping[str, str],
+        *,
+        only_orphan: bool = False,
+        force: bool = False,
+        origin: int | None = None,
     ) -> Begun | Known:
         """Claim a session to go on with it.
 
@@ -208,6 +247,7 @@ class Conductor:
             decisions,
             only_orphan=only_orphan,
             force=force,
+            origin=origin,
             max_recoveries=self._config.max_recoveries,
             accept=(lambda calls: refuse_drift(session, calls, self.runner.tools)) if refuse else None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from power_loop.engine.calls import OpenCall
@@ -42,7 +42,8 @@ class Recovered:
 
     session_id: SessionId
     action: str
-    """`resume`, `abort` or `report`: what was done. `quarantine`: too many recoveries of it died; it is left alone."""
+    """`resume`, `abort` or `report`: what was done. `inputs`: nothing was cut off, but inputs of dead senders waited
+    and were run. `quarantine`: too many recoveries of it died; it is left alone."""
     pending: tuple[OpenCall, ...] = ()
     """Calls that are open now."""
     result: StatefulResult | None = None
@@ -104,10 +105,12 @@ class Recovery:
 
     async def _take_up(self, session: SessionId, way: Way) -> Recovered | None:
         if way == "resume":
-            result = await self._conductor.take_up_orphan(session)
-            if result is None:
+            taken = await self._conductor.take_up_orphan(session)
+            if taken is None:
                 return None
-            return Recovered(session_id=session, action=way, pending=result.pending_tool_calls, result=result)
+            action = way if taken.resumed else "inputs"
+            told = await self._told(session, action, taken.failure)
+            return replace(told, result=taken.result)
         reason = "its process died" if way == "abort" else None
         if await self._store.interrupt_session(session, abort_reason=reason) is None:
             return None

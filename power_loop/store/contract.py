@@ -55,6 +55,7 @@ class SessionStore(Protocol):
         *,
         only_orphan: bool = False,
         force: bool = False,
+        origin: int | None = None,
         max_recoveries: int | None = None,
         accept: Callable[[Sequence[CallInfo]], None] | None = None,
     ) -> Begun | Known | Quarantined:
@@ -82,7 +83,7 @@ class SessionStore(Protocol):
     async def queued_inputs(self, session: SessionId) -> list[QueuedInput]: ...
 
     async def unattended(self) -> list[SessionId]:
-        """Sessions that nobody drives, in which input waits whose sender is dead."""
+        """Sessions that nobody drives, in which input waits whose sender is dead, and nothing stands in its way."""
         ...
 
     async def steered(self) -> list[SessionId]:

@@ -188,11 +188,11 @@ def orphans(db: Port, drives: Drives) -> list[SessionId]:
 
 
 def unattended(db: Port, drives: Drives, alive: Callable[[str], bool]) -> list[SessionId]:
-    """Sessions that nobody drives and in which input waits whose sender is dead."""
+    """Sessions that nobody drives, in which input waits whose sender is dead, and nothing stands in its way."""
     found = {
         row["id"]: None
         for row in db.all("sessions_with_inputs")
-        if not drives(row["key"], row["owner"]) and not alive(row["sender"])
+        if row["ready"] and not drives(row["key"], row["owner"]) and not alive(row["sender"])
     }
     return [SessionId(id) for id in found]
 

@@ -102,7 +102,7 @@ async def test_a_sender_that_died_while_the_owner_lives_leaves_its_input_to_reco
         assert await bare.recover("report") == []  # nothing was cut off
     async with open_loop(tmp_path, ["to wait 1"], tools=[look]) as loop:
         [entry] = await loop.recover("resume")
-        assert (entry.action, entry.result and entry.result.final_text) == ("resume", "to wait 1")
+        assert (entry.action, entry.result and entry.result.final_text) == ("inputs", "to wait 1")
         assert await users(loop) == [(1, "first"), (2, "wait 1")]
 
 

@@ -138,7 +138,7 @@ def recovered(play: Play) -> Iterator[str]:
         for it in play.attempts
         if it.what == "recover" and it.result
         for entry in it.result
-        if entry.error is None or isinstance(entry.error, ModelError)
+        if entry.action != "inputs" and (entry.error is None or isinstance(entry.error, ModelError))
     )
     if play.mortal:
         yield from (f"{session} was taken up {times} times" for session, times in taken.items() if times > 1)
@@ -250,8 +250,10 @@ async def liveness(play: Play, judge: StatefulAgentLoop) -> Iterator[str]:
     if way == "recover":
         errors = [entry.error for entry in await judge.recover("resume")]
         found += [f"recover failed: {error!r}" for error in errors if error and not isinstance(error, ModelError)]
-        if await judge.recover("resume"):
-            found.append("a second recover found something")
+        again = await judge.recover("resume")
+        # What waits behind an input that the model failed over is taken up again, nothing else.
+        if [entry for entry in again if entry.action != "inputs"] or (again and not any(errors)):
+            found.append(f"a second recover found {again}")
     for info in await judge.list_sessions(archived=True):
         session = info.session_id
         if info.closed:

@@ -91,6 +91,7 @@ class SqliteStore:
         *,
         only_orphan: bool = False,
         force: bool = False,
+        origin: int | None = None,
         max_recoveries: int | None = None,
         accept: Callable[[Sequence[records.CallInfo]], None] | None = None,
     ) -> begin.Begun | begin.Known | resume.Quarantined:
@@ -104,6 +105,7 @@ class SqliteStore:
                 decisions,
                 only_orphan=only_orphan,
                 force=force,
+                origin=origin,
                 max_recoveries=max_recoveries,
                 accept=accept,
             )

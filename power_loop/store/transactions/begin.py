@@ -166,7 +166,8 @@ def begin_next(
     """Claim the session for a turn on the input that has waited longest: `number`, or one before it.
 
     `Known` if a turn took that input in meanwhile: how that turn stands. Without a `number`, only an input whose sender
-    is dead. None if there is none such (any more): it was withdrawn, or is its living sender's to begin.
+    is dead, and in no quarantined session. None if there is none such (any more): it was withdrawn, or is its living
+    sender's to begin.
 
     Raises:
         SessionBusyError, SessionPendingError, SessionNotFoundError, ...: as `begin_turn`.
@@ -178,11 +179,11 @@ def begin_next(
             return None
         if own["turn"] is not None:
             undriven(owner, session)
-            return _last_of(db, session, own["turn"])
+            return last_of(db, session, own["turn"])
     undriven(owner, session)
     _takes_input(session)
     row = db.one("first_waiting_input", session=session.key)
-    if row is None or (number is None and owner.alive(row["sender"])):
+    if row is None or (number is None and (session.quarantined or owner.alive(row["sender"]))):
         return None
     calls = _given_up(db, session, abort_reason)
     first = parsing.input_of(db, session, row)
@@ -211,14 +212,14 @@ def _known(db: Port, session: records.SessionRow, request_id: str) -> Known | Wa
     """What became of the input of that request id, if it is stored."""
     row = db.one("turn_by_request", session=session.key, request_id=request_id)
     if row is not None:
-        return _last_of(db, session, parsing.turn_of(db, session, row).number)
+        return last_of(db, session, parsing.turn_of(db, session, row).number)
     row = db.one("input_by_request", session=session.key, request_id=request_id)
     if row is None:
         return None
-    return Waiting(number=row["number"]) if row["turn"] is None else _last_of(db, session, row["turn"])
+    return Waiting(number=row["number"]) if row["turn"] is None else last_of(db, session, row["turn"])
 
 
-def _last_of(db: Port, session: records.SessionRow, number: int) -> Known:
+def last_of(db: Port, session: records.SessionRow, number: int) -> Known:
     """The last turn that worked on what turn `number` took in."""
     row = db.one("turn_by_number", session=session.key, number=number)
     assert row is not None

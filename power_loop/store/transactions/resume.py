@@ -24,6 +24,7 @@ from power_loop.store.transactions.begin import (
     abort_one,
     insert_turn,
     interrupt_dead,
+    last_of,
     pending,
     undriven,
 )
@@ -47,6 +48,7 @@ def resume_turn(
     *,
     only_orphan: bool = False,
     force: bool = False,
+    origin: int | None = None,
     max_recoveries: int | None = None,
     accept: Callable[[Sequence[records.CallInfo]], None] | None = None,
 ) -> Begun | Known | Quarantined:
@@ -55,7 +57,8 @@ def resume_turn(
     `decisions` maps ids of calls in doubt to `retry`, `report` or `abort`. With `only_orphan` it is `Known` as well
     unless the owner of a live turn died: of several processes that recover, one gets each.
 
-    The recovery is counted in this commit. After `max_recoveries` without progress the session is quarantined instead.
+    With `origin` only what that turn began is gone on with; `Known`, as that stands, if others came since. The recovery
+    is counted in this commit. After `max_recoveries` without progress the session is quarantined instead.
     `accept` sees the calls to take up, and raises if they cannot be.
 
     Raises:
@@ -73,6 +76,8 @@ def resume_turn(
     for call_id, decision in decisions.items():
         _check_decision(session, calls, call_id, decision)
     answered = last is None or (last.state is TurnState.DONE and not calls)
+    if origin is not None and last is not None and last.origin != origin:
+        return last_of(db, session, origin)
     if last is None or answered or (only_orphan and not last.state.live):
         return Known(session=session, turn=last)
     if session.quarantined:

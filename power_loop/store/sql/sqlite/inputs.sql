@@ -30,8 +30,10 @@ DELETE FROM inputs WHERE number = :number AND session = :session AND turn IS NUL
 DELETE FROM inputs WHERE session = :session AND turn IS NULL;
 
 -- name: sessions_with_inputs
--- Where input waits, and who sent it.
-SELECT DISTINCT s.key, s.id, s.owner, i.mode, i.sender
+-- Where input waits, who sent it, and whether a turn could begin with it.
+SELECT DISTINCT s.key, s.id, s.owner, i.mode, i.sender,
+       s.quarantined_at IS NULL
+       AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.session = s.key AND c.result_seq IS NULL) AS ready
   FROM inputs i
   JOIN sessions s ON s.key = i.session
  WHERE i.turn IS NULL AND s.closed_at IS NULL AND s.archived_at IS NULL
