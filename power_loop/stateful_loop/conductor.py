@@ -16,7 +16,9 @@ from power_loop.errors import (
     LoopClosedError,
     ModelError,
     PowerLoopError,
+    SessionArchivedError,
     SessionBusyError,
+    SessionClosedError,
     SessionError,
     SessionPendingError,
     SessionQuarantinedError,
@@ -164,7 +166,12 @@ class Conductor:
             return await self._finish(begun, manner)  # it took our input in while we waited, and somebody stopped it
         if on_pending == "abort":
             await self._claimed(wanted.session, lambda: self.store.abort_pending(wanted.session, ABORTED), manner)
-        return await self._resumed(wanted.session, {}, manner, origin=turn.origin)
+        try:
+            return await self._resumed(wanted.session, {}, manner, origin=turn.origin)
+        except (SessionArchivedError, SessionClosedError):
+            if not waited:
+                raise
+            return await self._finish(begun, manner)  # our input was taken in before that
 
     async def _withdraw(self, session: SessionId, place: int) -> None:
         with suppress(PowerLoopError):  # what stands in its way is already on its way to the caller

@@ -154,7 +154,11 @@ def inputs(play: Play, rows: Rows) -> Iterator[str]:
         if row["role"] == "user" and row["note_of"] is None
     )
     turns = {(ids[row["session"]], row["number"]): row for row in rows["turns"]}
-    origins = {(session, row["request_id"]): number for (session, number), row in turns.items()}
+    crowd = Counter(
+        (ids[row["session"]], turns[ids[row["session"]], row["turn"]]["origin"])
+        for row in rows["messages"]
+        if row["role"] == "user" and row["note_of"] is None
+    )
     bodies = {(ids[row["session"]], row["seq"]): json.loads(row["body"])["content"] for row in rows["messages"]}
     yield from (f"input {text} is stored {times} times" for (_, text), times in stored.items() if times > 1)
     for it in play.attempts:
@@ -164,14 +168,13 @@ def inputs(play: Play, rows: Rows) -> Iterator[str]:
         mine = not any(other is not it and other.text == it.text for other in play.attempts)
         if isinstance(it.error, REFUSALS) and mine and there:
             yield f"{it}, and its input is stored"
-        if it.result is None or it.result.stop_reason == "idle":
-            continue  # a request that was given up, and the session went on with other inputs
+        if it.result is None:
+            continue
         turn = turns.get((it.session, it.result.turn))
-        request = it.how.get("request_id")
-        if turn and request and turn["origin"] != origins.get((it.session, request)):
-            continue  # the same: another input was left unanswered after it, and `send` went on from there
         if turn is None:
             yield f"{it}: its turn is not stored"
+        elif crowd[it.session, turn["origin"]] > 1:
+            continue  # others steered the same turn: one answer for all
         elif it.result.status in ANSWERED:
             if not there or bodies.get((it.session, turn["answer_seq"])) != f"re {it.text}":
                 yield f"{it}: its answer is not stored, turn {turn}"

@@ -234,7 +234,8 @@ class Play:
         text = None
         if what in INPUTS:
             text = f"{session} input {next(self._texts)}"
-            how = {"on_pending": chance.choice(("raise", "resume", "abort")), "if_busy": self._busy()}
+            busy = "steer" if chance.random() < 0.2 else self._busy()
+            how = {"on_pending": chance.choice(("raise", "resume", "abort")), "if_busy": busy}
             if chance.random() < 0.3:
                 request = how["request_id"] = f"request {chance.randint(1, 3)}"
                 text = f"{session} for {request}"
