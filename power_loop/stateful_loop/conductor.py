@@ -89,7 +89,7 @@ class Conductor:
         session = wanted.session
         if on_pending == "abort":
             wanted = replace(wanted, abort_reason=ABORTED)
-        place: int | None = None
+        place: Waiting | None = None
         if manner.if_busy != "raise":
             wanted = replace(wanted, queue=InputMode(manner.if_busy))
             if self._gates.occupied(session):
@@ -115,29 +115,32 @@ class Conductor:
                 await self._withdraw(session, place)
             raise
 
-    def _placed(self, wanted: Input, found: object) -> int | None:
+    def _placed(self, wanted: Input, found: object) -> Waiting | None:
         """The place in line of an input that waits; whoever it is to steer hears of it."""
         if not isinstance(found, Waiting):
             return None
         if wanted.queue is InputMode.STEER:
             self.runner.input_waits(wanted.session)
-        return found.number
+        return found
 
     async def _in_line(
-        self, wanted: Input, place: int, manner: Manner, on_pending: OnPending
+        self, wanted: Input, place: Waiting, manner: Manner, on_pending: OnPending
     ) -> Begun | Known | StatefulResult | None:
         """Run what came before an input of ours, until it is its turn; or somebody's turn took it in."""
         session, reason = wanted.session, wanted.abort_reason
         while True:
             try:
                 begun = await self._claimed(
-                    session, lambda: self.store.begin_next(session, place, abort_reason=reason), manner, on_pending
+                    session,
+                    lambda: self.store.begin_next(session, place.number, abort_reason=reason),
+                    manner,
+                    on_pending,
                 )
             except SessionError:
-                if await self.store.withdraw_input(session, place):
+                if await self._out_of_line(session, place):
                     raise
                 continue  # a turn has taken it in meanwhile: it was not refused after all
-            if not isinstance(begun, Begun) or begun.input == place:
+            if not isinstance(begun, Begun) or begun.input == place.number:
                 return begun
             await self._run_for_others(begun)
 
@@ -173,9 +176,17 @@ class Conductor:
                 raise
             return await self._finish(begun, manner)  # our input was taken in before that
 
-    async def _withdraw(self, session: SessionId, place: int) -> None:
-        with suppress(PowerLoopError):  # what stands in its way is already on its way to the caller
-            await self.store.withdraw_input(session, place)
+    async def _out_of_line(self, session: SessionId, place: Waiting) -> bool:
+        """Whether an input that was refused still waited; if we put it there it does no more."""
+        if place.ours:
+            return await self.store.withdraw_input(session, place.number)
+        return any(waiting.number == place.number for waiting in await self.store.queued_inputs(session))
+
+    async def _withdraw(self, session: SessionId, place: Waiting) -> None:
+        """Take an input out of the line again, if we put it there: one that was sent before stays."""
+        if place.ours:
+            with suppress(PowerLoopError):  # what stands in its way is already on its way to the caller
+                await self.store.withdraw_input(session, place.number)
 
     async def resume(self, session: SessionId, decisions: Mapping[str, str], manner: Manner) -> StatefulResult:
         """Go on with what was cut off, then with the inputs that the dead left waiting."""

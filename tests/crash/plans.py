@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 Manner = Literal["send", "stream"]
 Stop = Literal["cancel", "stop_event", "request_stop"]
+Busy = Literal["wait", "steer"]
 
 SAFE: Final = ("look", "look_slowly", "put", "put_slowly")
 ONCE: Final = ("pay", "pay_slowly", "ship", "refund", "order")
@@ -30,6 +31,8 @@ class Act:
     """Stopped once a tool of it was entered, or its model was asked."""
     delay: float = 0.0
     """Seconds the model thinks."""
+    busy: Busy = "wait"
+    """What becomes of it where a turn runs already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,7 @@ def _act(chance: random.Random, name: str, sessions: tuple[str, ...], folds: boo
         manner="stream" if chance.random() < 0.3 else "send",
         stop=chance.choice(("cancel", "stop_event", "request_stop")) if rounds and chance.random() < 0.25 else None,
         delay=chance.choice((0.0, 0.0, 0.01)),
+        busy="steer" if chance.random() < 0.25 else "wait",
     )
 
 

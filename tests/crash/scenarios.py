@@ -184,7 +184,7 @@ async def work(plan: Plan, client: Client, loop: StatefulAgentLoop) -> None:
 
 async def _act(client: Client, loop: StatefulAgentLoop, act: Act) -> None:
     """One input; where it is to be stopped, that is once a tool of it was entered."""
-    options: dict[str, Any] = {"request_id": act.request, "stream": act.manner == "stream"}
+    options: dict[str, Any] = {"request_id": act.request, "stream": act.manner == "stream", "if_busy": act.busy}
     if client.on_pending == "raise":
         options["on_pending"] = "resume"  # what an earlier stop left open is taken up
     if act.stop is None:
@@ -235,5 +235,5 @@ def check(plan: Plan, found: Evidence) -> Iterator[str]:
         if call["state"] == "succeeded" and not effects[call["name"], key]:
             yield f"call {key} of {call['name']} succeeded, and the remote never heard of it"
     if found.complete:
-        stored = {row["request_id"] for row in found.table("turns")}
+        stored = {row["request_id"] for table in ("turns", "inputs") for row in found.table(table)}
         yield from (f"{act.request} was never stored" for act in plan.acts if act.request not in stored)

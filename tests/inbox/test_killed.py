@@ -145,3 +145,14 @@ def test_an_input_of_the_inbox_is_in_one_place_at_any_time(tmp_path: Path) -> No
         assert told == [(text.split()[0], text, None, None, 1) for text in INPUTS]
         waiting = db.execute("SELECT state, request_id, body FROM v_inputs").fetchall()
         assert waiting == [("waiting", text, f'{{"role":"user","content":"{text}"}}') for text in INPUTS]
+
+
+async def test_a_retry_that_is_refused_leaves_what_was_sent_before_in_its_place(tmp_path: Path) -> None:
+    await killed(tmp_path, "wait 1", effect="once")
+    async with open_loop(tmp_path, ["resumed", "to wait 1"], tools=[look]) as loop:
+        with pytest.raises(SessionPendingError):
+            await loop.send("wait 1", "s", request_id="wait 1")
+        assert [waiting.request_id for waiting in await loop.get_queued("s")] == ["wait 1"]
+        await loop.abort_pending("s")
+        assert (await loop.send("wait 1", "s", request_id="wait 1")).turn == 2
+        assert await users(loop) == [(1, "first"), (2, "wait 1")]

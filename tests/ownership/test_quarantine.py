@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from power_loop import InputInvalidError, SessionPendingError, SessionQuarantinedError, SessionState, Status, tool
+from power_loop import (
+    InputInvalidError,
+    SessionPendingError,
+    SessionQuarantinedError,
+    SessionState,
+    Status,
+    open_store,
+    tool,
+)
+from power_loop.store.contract import Input
+from power_loop.values import SessionId
 from tests.loop.kit import ROOT, dump, history_is_valid, open_loop
 
 pytestmark = pytest.mark.acceptance("B9")
@@ -158,6 +168,20 @@ async def test_a_model_request_that_kills_is_left_alone_too(tmp_path: Path) -> N
         assert caught.value.calls == ()
         assert (await loop.send("something else", "s")).final_text == "heard", "no call is open: it blocks nothing"
         assert (await loop.get_session("s")).state is SessionState.IDLE
+
+
+async def test_input_that_a_dead_sender_left_does_not_free_it(tmp_path: Path) -> None:
+    poisoned(tmp_path, "read", "poison")
+    store = await open_store(tmp_path / "agent.db")
+    await store.queue_input(Input(session=SessionId("s"), body='{"role":"user","content":"later"}'))
+    await store.aclose()
+    async with open_loop(tmp_path, ["never"]) as loop:
+        assert await loop.recover("resume") == []
+        with pytest.raises(SessionQuarantinedError):
+            await loop.resume("s")
+        conductor = await loop._open(for_turns=True)
+        assert await conductor.store.begin_next(SessionId("s"), None) is None
+        assert (await loop.get_session("s")).state is SessionState.QUARANTINED
 
 
 async def test_progress_begins_the_count_anew(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ class Waiting:
     """The input is in the inbox, durably, and has not been taken in yet."""
 
     number: int
+    ours: bool
+    """It was put there now; else it was sent before under the same request id, and is its sender's to withdraw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +218,7 @@ def _known(db: Port, session: records.SessionRow, request_id: str) -> Known | Wa
     row = db.one("input_by_request", session=session.key, request_id=request_id)
     if row is None:
         return None
-    return Waiting(number=row["number"]) if row["turn"] is None else last_of(db, session, row["turn"])
+    return Waiting(number=row["number"], ours=False) if row["turn"] is None else last_of(db, session, row["turn"])
 
 
 def last_of(db: Port, session: records.SessionRow, number: int) -> Known:
@@ -265,7 +267,7 @@ def _enqueue(db: Port, at: Micros, owner: Owner, session: records.SessionRow, wa
         crc=seals.input_seal(session.key, said, owner.name, at),
     )
     assert row is not None
-    return Waiting(number=row["number"])
+    return Waiting(number=row["number"], ours=True)
 
 
 def _begin(

@@ -175,8 +175,9 @@ def _robbed_of(left: Evidence, taken: Evidence) -> list[SessionRows]:
 
 
 def _moved(session: SessionRows) -> tuple[Row, Rows]:
-    """All of a session but what anybody may write at any time: that it is to stop."""
-    return {name: value for name, value in session.row.items() if not name.startswith("stop_")}, session.rows
+    """All of a session but what anybody may write at any time: that it is to stop, and input for its inbox."""
+    row = {name: value for name, value in session.row.items() if not name.startswith("stop_")}
+    return row, {table: rows for table, rows in session.rows.items() if table != "inputs"}
 
 
 def _add(verdict: Verdict, when: str, problems: Iterable[str]) -> None:

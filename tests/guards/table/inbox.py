@@ -71,7 +71,7 @@ GUARDS: Final = (
         keeps="A request that waits already is not stored again.",
         of="B5 D2",
         file="power_loop/store/transactions/begin.py",
-        old='    return Waiting(number=row["number"]) if row["turn"] is None else',
+        old='    return Waiting(number=row["number"], ours=False) if row["turn"] is None else',
         new='    return None if row["turn"] is None else',
         test="tests/inbox/test_inbox.py::test_one_request_waits_once_however_often_it_is_sent",
     ),
@@ -80,7 +80,7 @@ GUARDS: Final = (
         keeps="A request that a turn took in already is not stored again.",
         of="B5",
         file="power_loop/store/transactions/begin.py",
-        old="    if row is not None:\n        return _last_of(db, session, parsing.turn_of(db, session, row).number)\n",
+        old="    if row is not None:\n        return last_of(db, session, parsing.turn_of(db, session, row).number)\n",
         new="",
         test="tests/loop/test_requests.py::test_the_same_request_again_returns_what_is_stored",
     ),
@@ -107,9 +107,36 @@ GUARDS: Final = (
         keeps="An input whose sender lives is left to its sender.",
         of="D2",
         file="power_loop/store/transactions/begin.py",
-        old='    if row is None or (number is None and owner.alive(row["sender"])):\n',
-        new="    if row is None:\n",
+        old='    if row is None or (number is None and (session.quarantined or owner.alive(row["sender"]))):\n',
+        new="    if row is None or (number is None and session.quarantined):\n",
         test="tests/store/test_guards_found.py::test_an_input_whose_sender_lives_is_left_to_its_sender",
+    ),
+    Guard(
+        name="inbox-quarantine-holds",
+        keeps="What a dead sender left does not free a quarantined session.",
+        of="B9",
+        file="power_loop/store/transactions/begin.py",
+        old='(number is None and (session.quarantined or owner.alive(row["sender"]))):\n',
+        new='(number is None and owner.alive(row["sender"])):\n',
+        test="tests/ownership/test_quarantine.py::test_input_that_a_dead_sender_left_does_not_free_it",
+    ),
+    Guard(
+        name="inbox-only-its-sender-withdraws",
+        keeps="A retry that is refused leaves in its place what was sent before.",
+        of="D2, 1",
+        file="power_loop/stateful_loop/conductor.py",
+        old="        if place.ours:\n            return await self.store.withdraw_input(session, place.number)\n",
+        new="        if place:\n            return await self.store.withdraw_input(session, place.number)\n",
+        test="tests/inbox/test_killed.py::test_a_retry_that_is_refused_leaves_what_was_sent_before_in_its_place",
+    ),
+    Guard(
+        name="inbox-a-request-keeps-its-outcome",
+        keeps="A request that others came after is never answered with their outcome.",
+        of="B5",
+        file="power_loop/store/transactions/resume.py",
+        old="    if origin is not None and last is not None and last.origin != origin:\n",
+        new="    if False:\n",
+        test="tests/loop/test_requests.py::test_a_request_that_a_later_turn_has_answered_is_not_asked_again",
     ),
     Guard(
         name="inbox-taken-by-another-turn",
@@ -119,7 +146,7 @@ GUARDS: Final = (
         old=(
             '        if own["turn"] is not None:\n'
             "            undriven(owner, session)\n"
-            '            return _last_of(db, session, own["turn"])\n'
+            '            return last_of(db, session, own["turn"])\n'
         ),
         new="",
         test="tests/inbox/test_inbox.py::test_what_steers_is_taken_in_before_the_next_request",

@@ -155,9 +155,9 @@ GUARDS: Final = (
         file="power_loop/store/transactions/settle.py",
         old=(
             "        rows.end_turn(db, at, session.key, turn.number, (turn.state, state), Status.CANCELLED, reason)\n"
-            "    else:"
+            "    elif"
         ),
-        new="        pass\n    else:",
+        new="        pass\n    elif",
         test="tests/loop/test_open_calls.py::test_abort_answers_each_open_call_once_offline",
     ),
     Guard(
