@@ -23,7 +23,7 @@ from power_loop import AgentLoopConfig, PowerLoopError, StatefulAgentLoop
 
 SESSION: Final = "fought over"
 PATIENCE: Final = 60
-CONFIG: Final = AgentLoopConfig(synchronous="NORMAL")
+CONFIG: Final = AgentLoopConfig(synchronous="NORMAL", max_recoveries=1000)
 
 WAYS: Final[Mapping[str, Callable[[StatefulAgentLoop], Awaitable[Any]]]] = {
     "resume": lambda loop: loop.resume(SESSION, if_busy="raise"),

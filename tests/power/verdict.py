@@ -34,7 +34,7 @@ def judge(place: Place, of: Scenario, way: Way) -> list[Problem]:
     before = evidence(place)
     problems = [*always(before, of), *_kept(before, of)]
     unsound = any(problem.kind == "broken" for problem in problems)
-    problems += [Problem("broken", f"doctor: {words}") for words in _doctored(place)]
+    problems += [Problem(kind, f"doctor: {words}") for kind, words in _doctored(place)]
     problems += [Problem("broken", f"{way}: {words}") for words in in_fork(lambda: _take_up(place, of, way))]
     if not unsound:
         after = evidence(place)
@@ -115,12 +115,15 @@ def _kept(found: Evidence, of: Scenario) -> Iterator[Problem]:
             yield Problem("lost", "messages of the older database are gone")
 
 
-def _doctored(place: Place) -> Iterator[str]:
-    """What the doctor calls bad; it has a copy of its own to look at."""
+def _doctored(place: Place) -> Iterator[tuple[str, str]]:
+    """What the doctor calls bad; it has a copy of its own to look at. Commits that a torn log ends before are lost."""
     if place.database.exists():
         spare = Place(place.folder / "spare")
         shutil.copytree(place.files, spare.files)
-        yield from in_fork(lambda: [f.words for f in doctor.examine(spare.database) if f.grade is Grade.BAD])
+        for name, words in in_fork(
+            lambda: [(f.name, f.words) for f in doctor.examine(spare.database) if f.grade is Grade.BAD]
+        ):
+            yield "lost" if name == "wal" else "broken", words
         shutil.rmtree(spare.folder)
 
 

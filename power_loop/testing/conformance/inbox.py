@@ -65,8 +65,10 @@ class InboxRules(StoreRules):
             wanted = input_of("more", queue=InputMode.WAIT, request_id="r1")
             first = await store.begin_turn(wanted)
             async with unchanged(store):
-                assert await store.begin_turn(wanted) == first
-                assert await store.queue_input(wanted) == first
+                for again in (await store.begin_turn(wanted), await store.queue_input(wanted)):
+                    assert isinstance(again, Waiting)
+                    assert isinstance(first, Waiting)
+                    assert (again.number, again.ours, first.ours) == (first.number, False, True)
             await turn.record(turn.answers())
             turn.ends()
             assert isinstance(first, Waiting)

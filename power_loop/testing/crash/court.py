@@ -19,7 +19,7 @@ from power_loop.testing.crash import oracle, outcome
 from power_loop.testing.crash.app import App, Report
 from power_loop.testing.crash.case import UNTOUCHED, Case, Verdict
 from power_loop.testing.crash.client import Client, ScenarioError
-from power_loop.testing.crash.evidence import Evidence, Row, Rows, SessionRows, collect
+from power_loop.testing.crash.evidence import Evidence, Row, Rows, SessionRows, collect, is_locked
 from power_loop.testing.crash.place import Place
 from power_loop.testing.crash.points import CrashPoints, Point
 from power_loop.testing.crash.processes import Processes, robbed, work
@@ -126,6 +126,11 @@ class Court:
         first = processes.begin("hangs", robbed, CrashPoints(point, signal.SIGSTOP))
         if not os.WIFSTOPPED(status := os.waitpid(first, os.WUNTRACED)[1]):
             verdict.missed = True
+            return
+        if is_locked(processes.place.database):  # another turn of its was in the middle of a commit: nobody can write
+            verdict.missed = True
+            os.kill(first, signal.SIGKILL)
+            os.waitpid(first, 0)
             return
         verdict.kills += 1
         left = collect(processes.place)

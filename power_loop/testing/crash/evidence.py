@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from llm_client.messages import Message, parse
@@ -153,6 +154,20 @@ def collect(place: Place) -> Evidence:
         remote=FakeRemote(place.remote),
         leftovers=sorted(p.name for p in folder.iterdir() if p.name.startswith(".")),
     )
+
+
+def is_locked(database: Path) -> bool:
+    """Whether somebody holds the write lock: a process that was stopped inside a commit still does."""
+    if not database.exists():
+        return False
+    with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=0, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+    return False
 
 
 def rows_of(connection: sqlite3.Connection) -> Rows:
