@@ -123,7 +123,8 @@ class Book:
             if session["quarantined"]:
                 session |= {"quarantined": False, "recoveries": 0, "owner": None}
             return []
-        turn |= {"state": "cancelled", "status": "cancelled"}
+        if turn["state"] != "cancelled":
+            turn |= {"state": "cancelled", "status": "cancelled"}
         for call in calls:
             self.settle(s, call, "aborted", "abort")
         session |= {"owner": None, "recoveries": 0, "quarantined": False}
@@ -184,9 +185,18 @@ class Book:
         return run
 
     def take_up(
-        self, op: Op, decisions: Mapping[str, str], policy: str, *, only_orphan: bool = False
+        self,
+        op: Op,
+        decisions: Mapping[str, str],
+        policy: str,
+        *,
+        only_orphan: bool = False,
+        origin: int | None = None,
     ) -> Run | int | None:
-        """Go on with a session: a turn; or, with nothing to go on from, the number of the last one (None: none)."""
+        """Go on with a session, or only with what the turn `origin` began.
+
+        A turn; or, with nothing to go on from, the number of the last one (None: none).
+        """
         s = op.session
         session = self.sessions[s]
         self.takes_input(s)
@@ -197,6 +207,8 @@ class Book:
                 raise Refused("call.not_found")
             if decision != "abort" and not session["calls"][call]["attempt"]:
                 raise Refused("call.settled")
+        if origin is not None and last is not None and last["origin"] != origin:
+            return self.last_of(s, origin)
         if last is None or (last["state"] == "done" and not calls) or (only_orphan and last["state"] not in LIVE):
             return len(session["turns"]) or None
         if session["quarantined"]:
@@ -520,13 +532,22 @@ class Book:
             done: Said = op.done
             return done
         origin = turns[number - 1]["origin"]
-        last = max(n for n, turn in enumerate(turns, 1) if turn["origin"] == origin)
+        last = self.last_of(s, origin)
         state = turns[last - 1]["state"]
         if state == "done" or (waited and state in ("cancelled", "waiting")):
             return self.result(s, last)
         if on_pending == "abort":
             self.abort(s)
-        return (yield from self.resumed(op, {}, self.config["in_doubt"]))
+        try:
+            return (yield from self.resumed(op, {}, self.config["in_doubt"], origin=origin))
+        except Refused as refused:
+            if not waited or refused.code not in ("session.closed", "session.archived"):
+                raise
+            return self.result(s, last)
+
+    def last_of(self, s: str, origin: int) -> int:
+        """The last turn that worked on what the turn `origin` took in."""
+        return max(n for n, turn in enumerate(self.sessions[s]["turns"], 1) if turn["origin"] == origin)
 
     def own(self, run: Run) -> Said:
         """How the turn that has just ended ended, for whoever ran it."""
@@ -534,8 +555,10 @@ class Book:
             raise Refused(run.error)
         return self.result(run.session, len(self.sessions[run.session]["turns"]))
 
-    def resumed(self, op: Op, decisions: Mapping[str, str], policy: str) -> Generator[None, None, Said]:
-        begun = self.take_up(op, decisions, policy)
+    def resumed(
+        self, op: Op, decisions: Mapping[str, str], policy: str, origin: int | None = None
+    ) -> Generator[None, None, Said]:
+        begun = self.take_up(op, decisions, policy, origin=origin)
         if not isinstance(begun, Run):
             return (*self.result(op.session, begun), "idle")
         while begun.live:
@@ -546,34 +569,44 @@ class Book:
         result = yield from self.resumed(op, decisions, policy)
         if result[1] not in ("completed", "hit_round_limit"):
             return result[:4]
-        more = yield from self.inputs_of_the_dead(op, alive)
-        return more if more is not None and result[-1] == "idle" else result[:4]
+        more, error = yield from self.inputs_of_the_dead(op, alive)
+        if result[-1] != "idle":
+            return result[:4]
+        if error is not None:
+            raise Refused(error)
+        return more or result[:4]
 
-    def inputs_of_the_dead(self, op: Op, alive: Any) -> Generator[None, None, Said | None]:
+    def inputs_of_the_dead(self, op: Op, alive: Any) -> Generator[None, None, tuple[Said | None, str | None]]:
+        """How the last one's turn ended, and why one got no answer."""
         s = op.session
+        session = self.sessions[s]
         last = None
-        while self.sessions[s]["waiting"] and not alive(self.sessions[s]["waiting"][0]["sender"]):
+        while True:
             self.takes_input(s)
-            first = self.sessions[s]["waiting"][0]
+            if session["quarantined"] or not session["waiting"] or alive(session["waiting"][0]["sender"]):
+                return last, None
+            first = session["waiting"][0]
             run = self.begin(op, first["text"], first["request_id"], abort=False, waited=True)
             while run.live:
                 yield
-            last = None if run.error else self.own(run)
-            if last is None or last[3]:
-                break
-        return last
+            if run.error:
+                return last, run.error
+            last = self.own(run)
+            if last[3]:
+                return last, None
 
-    def orphan(self, op: Op, alive: Any) -> Generator[None, None, Said | None]:
-        """What `recover("resume")` does with one session."""
+    def orphan(self, op: Op, alive: Any) -> Generator[None, None, tuple[str, str | None] | None]:
+        """What `recover("resume")` does with one session: the action, and why an input got no answer; or nothing."""
         begun = self.take_up(op, {}, self.config["in_doubt"], only_orphan=True)
-        result = None
         if isinstance(begun, Run):
             while begun.live:
                 yield
-            result = self.own(begun)
-            if result[1] not in ("completed", "hit_round_limit"):
-                return result
-        return (yield from self.inputs_of_the_dead(op, alive)) or result
+            if self.own(begun)[1] not in ("completed", "hit_round_limit"):
+                return "resume", None
+        last, error = yield from self.inputs_of_the_dead(op, alive)
+        if isinstance(begun, Run):
+            return "resume", error
+        return ("inputs", error) if last or error else None
 
 
 def turn_of(origin: int, request: str | None) -> dict[str, Any]:

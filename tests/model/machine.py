@@ -286,6 +286,12 @@ class Machine(RuleBasedStateMachine):
 
         self.now(self.hand(agent), "withdraw_input", {"session_id": session, "number": number}, spec)
 
+    def unattended(self, s: str) -> bool:
+        """Whether input of the dead waits that a turn could begin with."""
+        row = self.book.sessions[s]
+        shut = row["closed"] or row["archived"] or row["quarantined"] or self.book.open_calls(s)
+        return s not in self.book.running and not shut and bool(self.of_the_dead(s))
+
     def of_the_dead(self, s: str) -> list[Any]:
         waiting = self.book.sessions[s]["waiting"] if s in self.book.sessions else []
         return [one for one in waiting if not self.alive(one["sender"])]
@@ -443,7 +449,7 @@ class Machine(RuleBasedStateMachine):
         ]  # fmt: skip
         found = dict.fromkeys(orphans)
         if words["*"] == "resume":
-            found |= dict.fromkeys(s for s in book.sessions if s not in book.running and self.of_the_dead(s))
+            found |= dict.fromkeys(s for s in book.sessions if self.unattended(s))
         if any(not self.free_of_zombies(hand, s) for s in found):
             return
         entries: list[Any] = []
@@ -477,7 +483,7 @@ class Machine(RuleBasedStateMachine):
                 pending = tuple(book.open_calls(s)) if action == "quarantine" else ()
                 entries.append((s, action, pending, outcome[1]))
             elif outcome[1] is not None:
-                entries.append((s, "resume", outcome[1][3], None))
+                entries.append(told(s, *outcome[1]))
             left.discard(s)
             further()
 
