@@ -81,6 +81,9 @@ class Stage(RuleBasedStateMachine):
     def hand(self, name: str) -> Hand:
         return self.hands.get(name) or self.starts(name, "all", "unknown")
 
+    def other(self, hand: Hand) -> str:
+        return "B" if hand.name == "A" else "A"
+
     def alive(self, pid: int) -> bool:
         return any(hand.pid == pid for hand in self.hands.values())
 
@@ -114,6 +117,11 @@ class Stage(RuleBasedStateMachine):
         waiting = self.book.sessions[s]["waiting"] if s in self.book.sessions else []
         return [one for one in waiting if not self.alive(one["sender"])]
 
+    def orphaned(self, s: str) -> bool:
+        """Whether a turn is live whose owner is dead."""
+        row = self.book.sessions[s]
+        return s not in self.book.running and row["owner"] is not None
+
     def unattended(self, s: str) -> bool:
         """Whether input of the dead waits that a turn could begin with."""
         row = self.book.sessions[s]
@@ -124,8 +132,7 @@ class Stage(RuleBasedStateMachine):
         return any(row["turns"] for row in self.book.sessions.values())
 
     def any_dead(self) -> bool:
-        rows = self.book.sessions
-        return any(self.of_the_dead(s) or (rows[s]["owner"] and s not in self.book.running) for s in rows)
+        return any(self.of_the_dead(s) or self.orphaned(s) for s in self.book.sessions)
 
     def any_open(self) -> bool:
         return any(self.book.open_calls(s) for s in self.book.sessions)

@@ -7,5 +7,6 @@ runs when it is first in its session's line, changes the dict, and yields while 
 
 from tests.model.book.book import Book
 from tests.model.book.parts import Op, Refused, Run, Said, freeze
+from tests.model.book.recovery import Recovery
 
-__all__ = ["Book", "Op", "Refused", "Run", "Said", "freeze"]
+__all__ = ["Book", "Op", "Recovery", "Refused", "Run", "Said", "freeze"]

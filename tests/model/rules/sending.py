@@ -47,8 +47,7 @@ class Sends(Telling):
     def send_across(self, pick: int, on_pending: str, if_busy: str) -> None:
         """To a session that somebody is in, from another process."""
         s = list(self.book.lines)[pick % len(self.book.lines)]
-        other = "B" if self.book.lines[s][0].hand.name == "A" else "A"
-        self.send(other, s, None, on_pending, if_busy, None)
+        self.send(self.other(self.book.lines[s][0].hand), s, None, on_pending, if_busy, None)
 
     def send(
         self, agent: str, session: str, request: str | None, on_pending: str, if_busy: str, dies: int | None

@@ -5,40 +5,36 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.model.book import Op
-from tests.model.rules.draws import AGENTS, PICK, SESSIONS
+from tests.model.book import Op, Run
+from tests.model.rules.draws import AGENTS, PICK
 from tests.model.telling import Telling
 
 
 class Stops(Telling):
-    @precondition(lambda self: self.book.running)
-    @rule(
-        agent=AGENTS, session=SESSIONS, how=st.sampled_from(["cancel", "stop", "take over: resume", "take over: abort"])
-    )
-    def interfere(self, agent: str, session: str, how: str) -> None:
-        """With a turn that runs: its caller's task is cancelled, somebody asks it to stop, or takes over by force."""
-        session = self.name(session)
-        line = self.book.lines.get(session)
-        if line and how == "cancel":
-            self.cancelled(line[0])
-        elif line and how == "stop":
-            self.stop(agent, session)
-        elif line:
-            self.take_over("B" if line[0].hand.name == "A" else "A", session, how.rpartition(" ")[2])
+    @precondition(lambda self: self.with_callers())
+    @rule(pick=PICK)
+    def cancel_running(self, pick: int) -> None:
+        """The task of whoever runs a turn is cancelled."""
+        runs = self.with_callers()
+        self.cancelled(runs[pick % len(runs)].op)
 
-    @precondition(lambda self: any(len(line) > 1 for line in self.book.lines.values()))
+    def with_callers(self) -> list[Run]:
+        """Turns that run in a task of their own, not in one of `recover`."""
+        return [run for run in self.book.running.values() if run.op.parent is None]
+
+    @precondition(lambda self: self.who_wait())
     @rule(pick=PICK)
     def cancel_waiting(self, pick: int) -> None:
         """The task of a sender that waits is cancelled."""
-        waiting = [op for line in self.book.lines.values() for op in line[1:]]
+        waiting = self.who_wait()
         self.cancelled(waiting[pick % len(waiting)])
+
+    def who_wait(self) -> list[Op]:
+        return [op for line in self.book.lines.values() for op in line[1:] if op.parent is None]
 
     def cancelled(self, op: Op) -> None:
         session = op.session
-        line = self.book.lines[session]
-        if op.parent is not None:
-            return
-        if op is line[0]:
+        if op is self.book.lines[session][0]:
             self.book.end(self.book.running[session], "cancelled", "cancelled")
         self.book.withdraw(op)
         self.book.leave(op)
@@ -48,12 +44,15 @@ class Stops(Telling):
         self.statistics["cancelled"] += 1
         self.settle()
 
-    def stop(self, agent: str, session: str) -> None:
-        run = self.book.running.get(session)
-        if run is None or not self.free_of_zombies(self.hand(agent), session):
+    @precondition(lambda self: self.book.running)
+    @rule(agent=AGENTS, pick=PICK)
+    def stop(self, agent: str, pick: int) -> None:
+        """Somebody asks a turn to stop."""
+        run = list(self.book.running.values())[pick % len(self.book.running)]
+        session, hand = run.session, self.hand(agent)
+        if not self.free_of_zombies(hand, session):
             return
         self.numbered += 1
-        hand = self.hand(agent)
         self.book.expected["op", hand.name, self.numbered, "done", True] += 1
         hand.tell(op=self.numbered, do="request_stop", **{"with": {"session_id": session}})
         self.book.end(run, "cancelled", "stopped")
@@ -61,26 +60,15 @@ class Stops(Telling):
         self.statistics["stopped"] += 1
         self.settle()
 
-    def take_over(self, agent: str, session: str, how: str) -> None:
+    @precondition(lambda self: self.to_rob())
+    @rule(pick=PICK, how=st.sampled_from(["resume", "abort"]))
+    def take_over(self, pick: int, how: str) -> None:
         """By force, from a process that lives."""
-        run, line = self.book.running.get(session), self.book.lines.get(session, [])
-        hand = self.hand(agent)
-        if (
-            run is None
-            or run.hand is hand
-            or len(line) != 1
-            or line[0].parent
-            or not self.free_of_zombies(hand, session)
-        ):
-            return None
-        if self.book.sessions[session]["recoveries"] >= self.config["max_recoveries"]:
-            return None
-        op = line[0]
-        if (
-            how == "resume"
-            and self.config["tool_drift"] == "refuse"
-            and hand.options["tools"] != run.hand.options["tools"]
-        ):
+        run = self.to_rob()[pick % len(self.to_rob())]
+        session, op = run.session, run.op
+        hand = self.hand(self.other(run.hand))
+        refuses = self.config["tool_drift"] == "refuse" and hand.options["tools"] != run.hand.options["tools"]
+        if not self.free_of_zombies(hand, session) or (how == "resume" and refuses):
             return None
         self.book.leave(op)
         self.book.running.pop(session)
@@ -92,6 +80,20 @@ class Stops(Telling):
         mine = self.op(hand, session, "resume")
         given = {"session_id": session, "force": True, "if_busy": "raise"}
         return self.begin(mine, given, self.book.resume(mine, {}, self.config["in_doubt"], self.alive), None)
+
+    def to_rob(self) -> list[Run]:
+        """Turns that nobody waits for, of sessions that may be taken up once more."""
+        rows, most = self.book.sessions, self.config["max_recoveries"]
+        runs = [run for run in self.with_callers() if len(self.book.lines[run.session]) == 1]
+        return [run for run in runs if rows[run.session]["recoveries"] < most and self.on_its_own_account(run)]
+
+    def on_its_own_account(self, run: Run) -> bool:
+        """Whether who runs a turn has no input of its own in line behind it, nor one that it took in on the way."""
+        session = self.book.sessions[run.session]
+        number = len(session["turns"])
+        first = next((said for role, said, turn in session["messages"] if (role, turn) == ("user", number)), None)
+        begun = session["turns"][-1]["origin"] == number
+        return run.op.text is None or (begun and first == run.op.text)
 
     @precondition(lambda self: self.zombies)
     @rule()
