@@ -18,6 +18,7 @@ class Checks(Stage):
         problems = self.shelf.wrong(whole=not self.hands)
         assert not problems, problems
         for s, info in self.shelf.told().items():
+            self.statistics[f"state: {info.state}"] += 1
             told = (str(info.state), [call.id for call in info.pending], info.queued, info.recoveries)
             row = self.book.sessions[s]
             assert told == (self.book.state(s), self.book.open_calls(s), len(row["waiting"]), row["recoveries"])

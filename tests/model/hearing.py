@@ -95,6 +95,7 @@ class Hearing(Checks):
         for run in runs:
             if messages == self.shelf.shown(run.session):
                 still = [one["text"] for one in self.shelf.sessions()[run.session]["waiting"]]
+                self.statistics["steered"] += len(self.book.sessions[run.session]["waiting"]) - len(still)
                 wrong = self.book.take_steered(run, still)
                 assert not wrong, wrong
                 assert said["tools"] != self.book.wraps_up(run), "tools are offered until the round limit"

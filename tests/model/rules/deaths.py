@@ -18,8 +18,10 @@ class Deaths(Telling):
         agent=AGENTS,
         tools=st.sampled_from(["all", "all", "gone", "changed"]),
         reconcile=st.sampled_from(["done", "not", "unknown"]),
+        recovers=st.sampled_from([None, None, "resume"]),
     )
-    def kill_and_reopen(self, agent: str, tools: str, reconcile: str) -> None:
+    def kill_and_reopen(self, agent: str, tools: str, reconcile: str, recovers: str | None) -> None:
+        """A process is killed; the next one may do at once what an app does when it starts."""
         hand = self.hands.get(agent)
         if hand is not None:
             self.statistics["killed"] += 1
@@ -27,6 +29,8 @@ class Deaths(Telling):
             self.buried(hand)
             self.settle()
         self.starts(agent, tools, reconcile)
+        if recovers is not None and self.any_dead():
+            self.recover(agent, recovers, None)
 
     @precondition(lambda self: self.any_dead())
     @rule(

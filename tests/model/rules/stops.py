@@ -11,12 +11,23 @@ from tests.model.telling import Telling
 
 
 class Stops(Telling):
-    @precondition(lambda self: self.with_callers())
-    @rule(pick=PICK)
-    def cancel_running(self, pick: int) -> None:
-        """The task of whoever runs a turn is cancelled."""
-        runs = self.with_callers()
-        self.cancelled(runs[pick % len(runs)].op)
+    @precondition(lambda self: self.book.running)
+    @rule(agent=AGENTS, pick=PICK, how=st.sampled_from(["cancel", "stop", "take over: resume", "take over: abort"]))
+    def interfere(self, agent: str, pick: int, how: str) -> None:
+        """With a turn that runs: its caller's task is cancelled, somebody asks it to stop, or takes over by force."""
+        if how == "stop":
+            runs = list(self.book.running.values())
+        else:
+            runs = self.with_callers() if how == "cancel" else self.to_rob()
+        if not runs:
+            return
+        run = runs[pick % len(runs)]
+        if how == "cancel":
+            self.cancelled(run.op)
+        elif how == "stop":
+            self.stop(agent, run)
+        else:
+            self.take_over(run, how.rpartition(" ")[2])
 
     def with_callers(self) -> list[Run]:
         """Turns that run in a task of their own, not in one of `recover`."""
@@ -44,11 +55,7 @@ class Stops(Telling):
         self.statistics["cancelled"] += 1
         self.settle()
 
-    @precondition(lambda self: self.book.running)
-    @rule(agent=AGENTS, pick=PICK)
-    def stop(self, agent: str, pick: int) -> None:
-        """Somebody asks a turn to stop."""
-        run = list(self.book.running.values())[pick % len(self.book.running)]
+    def stop(self, agent: str, run: Run) -> None:
         session, hand = run.session, self.hand(agent)
         if not self.free_of_zombies(hand, session):
             return
@@ -60,11 +67,8 @@ class Stops(Telling):
         self.statistics["stopped"] += 1
         self.settle()
 
-    @precondition(lambda self: self.to_rob())
-    @rule(pick=PICK, how=st.sampled_from(["resume", "abort"]))
-    def take_over(self, pick: int, how: str) -> None:
+    def take_over(self, run: Run, how: str) -> None:
         """By force, from a process that lives."""
-        run = self.to_rob()[pick % len(self.to_rob())]
         session, op = run.session, run.op
         hand = self.hand(self.other(run.hand))
         refuses = self.config["tool_drift"] == "refuse" and hand.options["tools"] != run.hand.options["tools"]
