@@ -6,21 +6,57 @@ everything that the book expects is heard and nothing else, the file is what the
 
 from __future__ import annotations
 
+import copy
 import shutil
 import sqlite3
+from pathlib import Path
 from typing import Final
 
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize
+
+from power_loop.store.sqlite import migrating
+from power_loop.values import World
+from tests.model.book import Book
+from tests.model.hands import ROOT
 from tests.model.rules.deaths import Deaths
 from tests.model.rules.sending import Sends
 from tests.model.rules.sessions import ManagesSessions
 from tests.model.rules.stops import Stops
 from tests.model.rules.turns import Answers
+from tests.model.shelf import Shelf
+from tests.model.stage import TOOLS
 
 ENDS: Final = 30
 """Turns that the end of an example may take at most."""
 
 
 class Machine(ManagesSessions, Sends, Answers, Stops, Deaths):
+    @initialize(
+        in_doubt=st.sampled_from(["report", "retry", "ask"]),
+        drift=st.sampled_from(["report", "report", "refuse", "accept"]),
+        recoveries=st.integers(1, 3),
+        rounds=st.integers(1, 4),
+        window=st.sampled_from([128_000, 256, 600]),
+        begin=st.sampled_from(["new", "new", "new", "migration 1", "schema_0001.db"]),
+    )
+    def begins(self, in_doubt: str, drift: str, recoveries: int, rounds: int, window: int, begin: str) -> None:
+        self.config = {
+            "in_doubt": in_doubt, "tool_drift": drift, "max_recoveries": recoveries, "max_rounds": rounds,
+            "context_window": window, "synchronous": "NORMAL",
+        }  # fmt: skip
+        if begin == "migration 1":
+            older(self.path)
+        elif begin != "new":
+            shutil.copyfile(ROOT / "tests" / "corpus" / begin, self.path)
+        self.book = Book(self.config, TOOLS)
+        self.starts("A", "all", "unknown")
+        self.shelf = Shelf(self.path)
+        self.book.sessions = self.shelf.sessions()
+        self.last = copy.deepcopy(self.book.sessions)
+        self.create("A", "s0", None)
+        self.second = "in tools" if begin == "schema_0001.db" else "s1"
+
     def teardown(self) -> None:
         try:
             if self.shelf is not None and self.sound:
@@ -77,3 +113,13 @@ class Machine(ManagesSessions, Sends, Answers, Stops, Deaths):
         other.close()
         self.now(hand, "leave", {}, lambda: "left")
         self.statistics["examples"] += 1
+
+
+def older(path: Path) -> None:
+    """A database as the first migration alone makes it."""
+    migrations = migrating.load(migrating.folder("sqlite"))[:1]
+    with sqlite3.connect(path, isolation_level=None) as db:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        migrating.upgrade(db, path, migrations, World())
+    db.close()

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import shutil
-import sqlite3
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize
+from hypothesis.stateful import RuleBasedStateMachine
 
 from power_loop import Tool
-from power_loop.store.sqlite import migrating
-from power_loop.values import World
 from tests.model.agent import toolbox
 from tests.model.book import Book, Op, Run
-from tests.model.hands import PATIENCE, ROOT, Hand, Host
-from tests.model.shelf import Shelf
+from tests.model.hands import PATIENCE, Hand, Host
+from tests.model.shelf import Session, Shelf
 
 TOOLS: Final[dict[str, dict[str, Tool]]] = {
     which: {tool.name: tool for tool in toolbox(None, which)} for which in ("all", "gone", "changed")
@@ -40,6 +34,10 @@ class Stage(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="model-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         self.path = self.folder / "agent.db"
         self.hands: dict[str, Hand] = {}
+        self.config: dict[str, Any] = {}
+        self.book = Book(self.config, TOOLS)
+        self.last: dict[str, Session] = {}
+        self.second = "s1"
         self.shelf: Shelf | None = None
         self.numbered = 0
         self.entries: Counter[str] = Counter()
@@ -47,31 +45,6 @@ class Stage(RuleBasedStateMachine):
         self.zombies: list[tuple[Run, Op]] = []
         self.numbers: dict[str, tuple[int, int, int]] = {}
         self.sound = True
-
-    @initialize(
-        in_doubt=st.sampled_from(["report", "retry", "ask"]),
-        drift=st.sampled_from(["report", "report", "refuse", "accept"]),
-        recoveries=st.integers(1, 3),
-        rounds=st.integers(1, 4),
-        window=st.sampled_from([128_000, 256, 600]),
-        begin=st.sampled_from(["new", "new", "new", "migration 1", "schema_0001.db"]),
-    )
-    def begins(self, in_doubt: str, drift: str, recoveries: int, rounds: int, window: int, begin: str) -> None:
-        self.config = {
-            "in_doubt": in_doubt, "tool_drift": drift, "max_recoveries": recoveries, "max_rounds": rounds,
-            "context_window": window, "synchronous": "NORMAL",
-        }  # fmt: skip
-        if begin == "migration 1":
-            older(self.path)
-        elif begin != "new":
-            shutil.copyfile(ROOT / "tests" / "corpus" / begin, self.path)
-        self.book = Book(self.config, TOOLS)
-        self.starts("A", "all", "unknown")
-        self.shelf = Shelf(self.path)
-        self.book.sessions = self.shelf.sessions()
-        self.last = copy.deepcopy(self.book.sessions)
-        self.create("A", "s0", None)
-        self.second = "in tools" if begin == "schema_0001.db" else "s1"
 
     def starts(self, name: str, tools: str | None, reconcile: str) -> Hand:
         options = {"path": str(self.path), "config": self.config, "fault": self.fault, "tools": tools}
@@ -139,13 +112,3 @@ class Stage(RuleBasedStateMachine):
 
     def any_calls(self) -> bool:
         return any(session["calls"] for session in self.book.sessions.values())
-
-
-def older(path: Path) -> None:
-    """A database as the first migration alone makes it."""
-    migrations = migrating.load(migrating.folder("sqlite"))[:1]
-    with sqlite3.connect(path, isolation_level=None) as db:
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA journal_mode = WAL")
-        migrating.upgrade(db, path, migrations, World())
-    db.close()
