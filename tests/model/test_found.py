@@ -1,4 +1,4 @@
-"""What the machine found, each as the least that shows it."""
+"""What was found by reading the product while the model of it was written, each as the least that shows it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What may happen, by kind: each class adds rules to the machine."""
