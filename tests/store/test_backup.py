@@ -149,7 +149,7 @@ def test_the_doctor_finds_nothing_bad_beside_a_busy_writer(tmp_path: Path) -> No
     with child(WRITER, path) as writer:
         says(writer, "warm")
         before = len(table(path, "messages", "1, 2"))
-        for _ in range(12):
+        for _ in range(3):
             found = {finding.name: finding for finding in examine(path)}
             assert [finding for finding in found.values() if finding.grade is Grade.BAD] == []
         writer.kill()
