@@ -38,7 +38,7 @@ class Part:
 PARTS: Final = (
     Part(name="kills", module="tests.crash.sweep", full=("--kills", "10000"), quick=("--kills", "500")),
     Part(name="power cuts", module="tests.power.cuts", full=("--cuts", "2000"), quick=("--cuts", "100")),
-    Part(name="failing disks", module="tests.power.faults", full=("--step", "3"), quick=("--step", "37")),
+    Part(name="failing disks", module="tests.power.faults", full=("--step", "1"), quick=("--step", "37")),
     Part(name="flipped bits", module="tests.power.flips", full=("--flips", "1000"), quick=("--flips", "100")),
     Part(name="schedules", module="tests.interleaving.explore", full=("--seeds", "2000"), quick=("--seeds", "200"),
          seeded="--first"),
