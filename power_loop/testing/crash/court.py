@@ -23,6 +23,7 @@ from power_loop.testing.crash.evidence import Evidence, Row, Rows, SessionRows, 
 from power_loop.testing.crash.place import Place
 from power_loop.testing.crash.points import CrashPoints, Point
 from power_loop.testing.crash.processes import Processes, robbed, work
+from power_loop.testing.crash.remote import FakeRemote
 from power_loop.testing.crash.scenario import Scenario
 from power_loop.testing.crash.ways import ABORTING, AFTER, COMPLETING, TAKEOVER, WAYS
 from power_loop.testing.crash.windows import outcomes, windows
@@ -127,7 +128,8 @@ class Court:
         if not os.WIFSTOPPED(status := os.waitpid(first, os.WUNTRACED)[1]):
             verdict.missed = True
             return
-        if is_locked(processes.place.database):  # another turn of its was in the middle of a commit: nobody can write
+        # Another turn of its, or a parallel call, may be in the middle of something that nobody else can do meanwhile.
+        if is_locked(processes.place.database) or FakeRemote(processes.place.remote).held:
             verdict.missed = True
             os.kill(first, signal.SIGKILL)
             os.waitpid(first, 0)

@@ -62,6 +62,20 @@ class FakeRemote:
         """How often the effect of each (name, key) happened."""
         return Counter((line["name"], line["key"]) for line in self._lines("done"))
 
+    @property
+    def held(self) -> bool:
+        """Whether a process is in the middle of a request; one that was stopped there still is."""
+        if not self._path.exists():
+            return False
+        descriptor = os.open(self._path, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def _lines(self, event: str) -> Iterator[dict[str, Any]]:
         return (line for line in lines(self._path) if line["event"] == event)
 
