@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -215,9 +214,18 @@ async def _sent(client: Client, loop: StatefulAgentLoop, act: Act, options: dict
             await client.send(loop, act.text, act.session, **options)
             return
         except SessionPendingError as refused:
-            with suppress(SessionBusyError):  # another process was faster
-                await client.decide(loop, refused.session_id)
+            await _decided(client, loop, refused.session_id)
     raise AssertionError(f"{act.request} is refused again and again")
+
+
+async def _decided(client: Client, loop: StatefulAgentLoop, session: str) -> None:
+    """A person waits until nobody drives the session: those who resume it without one find it as it was."""
+    while True:
+        try:
+            await client.decide(loop, session)
+            return
+        except SessionBusyError:
+            await asyncio.sleep(POLL)
 
 
 def _entered(client: Client, act: Act) -> int:
