@@ -37,13 +37,14 @@ class Part:
 
 PARTS: Final = (
     Part(name="kills", module="tests.crash.sweep", full=("--kills", "10000"), quick=("--kills", "500")),
-    Part(name="power cuts", module="tests.power.cuts", full=("--cuts", "2000"), quick=("--cuts", "100")),
+    Part(name="power cuts", module="tests.power.cuts", full=("--cuts", "2100"), quick=("--cuts", "100")),
     Part(name="failing disks", module="tests.power.faults", full=("--step", "1"), quick=("--step", "37")),
     Part(name="flipped bits", module="tests.power.flips", full=("--flips", "1000"), quick=("--flips", "100")),
     Part(name="schedules", module="tests.interleaving.explore", full=("--seeds", "2000"), quick=("--seeds", "200"),
-         seeded="--first"),
+          seeded="--first"),
     Part(name="held processes", module="tests.interleaving.sweep", full=("--share", "0.1"), quick=("--share", "0.01")),
-    Part(name="model", module="tests.model", full=("--examples", "150"), quick=("--examples", "10"),
+    Part(name="model", module="tests.model", full=("--examples", "100", "--as-found"),
+         quick=("--examples", "10", "--as-found"),
          parallel=False),
 )  # fmt: skip
 

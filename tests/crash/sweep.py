@@ -65,9 +65,9 @@ def scatter(jury: Jury, name: str, kills: int, seed: int) -> CrashReport:
 
 def _by_chance(name: str, points: Sequence[Point], chance: random.Random) -> Case:
     way = chance.choice(list(WAYS))
-    if way == TAKEOVER:
-        return chance.choice(list(takeovers(name, points)))
-    return Case(scenario=name, way=way, kills=(chance.choice(points),))
+    if way == TAKEOVER and (hangs := list(takeovers(name, points))):
+        return chance.choice(hangs)
+    return Case(scenario=name, way=way if way != TAKEOVER else "resume", kills=(chance.choice(points),))
 
 
 def close(reports: Iterable[CrashReport], seconds: float, sometimes: Iterable[str]) -> int:
