@@ -26,7 +26,7 @@ SERVER = r"""22 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw,errors=remoun
 CONTAINER = r"""1012 870 0:181 / / rw,relatime master:402 - overlay overlay rw,lowerdir=/var/lib/l/A:/var/lib/B
 1013 1012 0:184 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw
 1020 1012 254:1 /docker/volumes/data/_data /data rw,relatime master:30 - ext4 /dev/vda1 rw
-1021 1012 0:56 / /work rw,relatime - virtiofs host rw
+1021 1012 0:56 / /jobs rw,relatime - virtiofs host rw
 1022 1012 0:57 / /shared rw,relatime - fakeowner /run/host_mark/Users rw,fakeowner
 """
 WSL = r"""100 90 8:32 / / rw,relatime - ext4 /dev/sdc rw,discard,errors=remount-ro,data=ordered
@@ -50,7 +50,7 @@ WSL = r"""100 90 8:32 / / rw,relatime - ext4 /dev/sdc rw,discard,errors=remount-
         (SERVER, "/mnt/lustre/agent.db", "lustre", Grade.WARN, "a network file system"),
         (CONTAINER, "/app/agent.db", "overlay", Grade.OK, "overlay"),
         (CONTAINER, "/data/agent.db", "ext4", Grade.OK, "mounted at /data"),
-        (CONTAINER, "/work/agent.db", "virtiofs", Grade.WARN, "a folder of another system"),
+        (CONTAINER, "/jobs/agent.db", "virtiofs", Grade.WARN, "a folder of another system"),
         (CONTAINER, "/shared/agent.db", "fakeowner", Grade.WARN, "a folder of another system"),
         (WSL, "/home/me/agent.db", "ext4", Grade.OK, "ext4"),
         (WSL, "/mnt/c/Users/me/agent.db", "9p", Grade.WARN, "a folder of another system"),
