@@ -3,10 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+class Outcome(Generic[T]):
+    """What becomes of something under way, brought by whoever carries it out; one waits for it, cancelled or not.
+
+    No task and no shield: every commit is waited for through one of these.
+    """
+
+    __slots__ = ("_failure", "_told", "_value", "_waiter", "known")
+
+    def __init__(self, told: Callable[[BaseException | None], None] | None = None) -> None:
+        """`told` hears first, with what it failed with, whether anybody waits or not."""
+        self.known = False
+        self._told = told
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
+        self._value: T
+
+    def bring(self, value: T) -> None:
+        self._value = value
+        self._tell(None)
+
+    def fail(self, failure: BaseException) -> None:
+        self._tell(failure)
+
+    async def wait(self) -> T:
+        """The value, or what it failed with.
+
+        A cancellation of whoever waits is held back until the outcome is known, and follows it: see `uncancelled`.
+        """
+        came: asyncio.CancelledError | None = None
+        while not self.known:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError as error:
+                came = error
+        if came is not None:
+            _cancel_again(came)
+        if self._failure is not None:
+            raise self._failure
+        return self._value
+
+    def _tell(self, failure: BaseException | None) -> None:
+        self.known, self._failure = True, failure
+        if self._told is not None:
+            self._told(failure)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 async def uncancelled(work: Awaitable[T]) -> T:
@@ -27,8 +76,13 @@ async def uncancelled(work: Awaitable[T]) -> T:
         except BaseException:  # noqa: BLE001 - it leaves through `future.result()`
             break
     if came is not None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.uncancel()
-        task.cancel(*came.args)
+        _cancel_again(came)
     return future.result()
+
+
+def _cancel_again(came: asyncio.CancelledError) -> None:
+    """Have the running task's next await raise a cancellation that had to wait."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    task.cancel(*came.args)

@@ -44,8 +44,13 @@ class SessionStore(Protocol):
 
     async def create_session(self, new: NewSession) -> None: ...
 
-    async def begin_turn(self, wanted: Input) -> Begun | Known | Waiting:
-        """Claim a session for a turn on a new input. See `transactions.begin.begin_turn`."""
+    async def begin_turn(self, wanted: Input, *, ahead: bool = False) -> Begun | Known | Waiting:
+        """Claim a session for a turn on a new input. See `transactions.begin.begin_turn`.
+
+        With `ahead` a `Begun` may come before it is on stable storage, once nothing but the commit can fail; its
+        `stored` says when it is, or why it never will be (then the state is as before). Until then a model may be asked
+        on the strength of it, and nothing else may happen.
+        """
         ...
 
     async def resume_turn(

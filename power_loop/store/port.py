@@ -52,8 +52,12 @@ def seal(*texts: Value) -> int:
 
     A CRC-32 changes with every single flipped bit and every burst of up to 32 bits.
     """
-    parts: list[bytes] = []
+    parts: list[str] = []
     for text in texts:
-        raw = b"" if text is None else str(text).encode("utf-8", "surrogateescape")
-        parts += (b"%d:" % (-1 if text is None else len(raw)), raw)
-    return zlib.crc32(b"".join(parts))
+        if text is None:
+            parts.append("-1:")
+            continue
+        written = str(text)
+        size = len(written) if written.isascii() else len(written.encode("utf-8", "surrogateescape"))
+        parts.append(f"{size}:{written}")
+    return zlib.crc32("".join(parts).encode("utf-8", "surrogateescape"))

@@ -31,7 +31,7 @@ def answer(request):
 
 async def main():
     path, name = sys.argv[1:]
-    async with StatefulAgentLoop(llm=ScriptedLLM([answer] * 20), db_path=path, tools=[work]) as loop:
+    async with StatefulAgentLoop(llm=ScriptedLLM([answer] * 40), db_path=path, tools=[work]) as loop:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         results = await asyncio.gather(*(loop.send(f"{name}{n}", "s") for n in range(10)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from power_loop.engine.calls import OpenCall
@@ -80,9 +81,13 @@ class SqliteStore:
         at = self._world.micros()
         await self._write(lambda db: manage.create_session(db, at, new))
 
-    async def begin_turn(self, wanted: begin.Input) -> begin.Begun | begin.Known | begin.Waiting:
+    async def begin_turn(
+        self, wanted: begin.Input, *, ahead: bool = False
+    ) -> begin.Begun | begin.Known | begin.Waiting:
         at = self._world.micros()
-        return await self._claim(lambda db: begin.begin_turn(db, at, self._owner(), wanted))
+        claim: Callable[[Port], begin.Begun | begin.Known | begin.Waiting]
+        claim = lambda db: begin.begin_turn(db, at, self._owner(), wanted)  # noqa: E731
+        return await (self._claim_ahead(claim) if ahead else self._claim(claim))
 
     async def resume_turn(
         self,
@@ -114,7 +119,7 @@ class SqliteStore:
     async def queue_input(self, wanted: begin.Input) -> begin.Known | begin.Waiting:
         at = self._world.micros()
         # Its outcome reaches even a cancelled caller, who has to take the input out again.
-        return await self._submit(lambda db: begin.queue_input(db, at, self._owner(), wanted))
+        return await self._writing.submit(lambda db: begin.queue_input(db, at, self._owner(), wanted))
 
     async def begin_next(
         self, session: SessionId, number: int | None, *, abort_reason: str | None = None
@@ -251,7 +256,26 @@ class SqliteStore:
     async def _claim(self, claim: Callable[[Port], T]) -> T:
         """Carry out a change that may make a turn ours. It reaches even a cancelled caller, who has to end it."""
         claimed: list[begin.Claim] = []
+        try:
+            return await self._writing.submit(self._noting(claim, claimed))
+        except BaseException:
+            self._released(claimed)
+            raise
 
+    async def _claim_ahead(self, claim: Callable[[Port], T]) -> T | begin.Begun:
+        """As `_claim`; but a turn that began is known before its commit is on disk, and says when it is."""
+        claimed: list[begin.Claim] = []
+        told = lambda failure: None if failure is None else self._released(claimed)  # noqa: E731
+        try:
+            begun, stored = await self._writing.submit_ahead(self._noting(claim, claimed), told)
+        except BaseException:
+            self._released(claimed)
+            raise
+        if isinstance(begun, begin.Begun):
+            return replace(begun, stored=stored.wait)
+        return await stored.wait()
+
+    def _noting(self, claim: Callable[[Port], T], claimed: list[begin.Claim]) -> Callable[[Port], T]:
         def change(db: Port) -> T:
             begun = claim(db)
             if isinstance(begun, begin.Begun):
@@ -260,25 +284,25 @@ class SqliteStore:
                 self._driving[begun.claim.key] = begun.claim.epoch
             return begun
 
-        try:
-            return await self._submit(change)
-        except BaseException:
-            for lost in claimed:
-                self.release(lost)
-            raise
+        return change
+
+    def _released(self, claimed: Sequence[begin.Claim]) -> None:
+        for lost in claimed:
+            self.release(lost)
 
     async def _write(self, change: Callable[[Port], T]) -> T:
         try:
-            return await self._submit(change)
+            return await self._writing.submit(change)
         finally:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 await asyncio.sleep(0)  # a cancellation that had to wait goes through here, not at some later await
 
-    async def _submit(self, change: Callable[[Port], T]) -> T:
+    @property
+    def _writing(self) -> Writer:
         self._check_usable()
         if self._writer is None:
             raise StoreReadOnlyError(self.path, "the store was opened for reading only", "open it for writing")
-        return await self._writer.submit(change)
+        return self._writer
 
     def _ask(self, question: Callable[[Port], Any]) -> Any:
         connection = self._reader.raw

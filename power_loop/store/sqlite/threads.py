@@ -50,26 +50,30 @@ class SqliteThread:
 
         The future is no task: an event loop that shuts down cancels all tasks, and a commit under way must be heard of.
         """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        results: list[T] = []
+        self.post(lambda: results.append(function(*arguments)), lambda failure: _answer(future, results, failure))
+        return future
+
+    def post(self, work: Callable[[], None], then: Callable[[BaseException | None], None]) -> None:
+        """Run `work` on the thread, after whatever was asked of it before; `then` hears on the event loop how it went."""
         if not self._inside._running:
             raise LoopClosedError("the store is closed; open it again")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
         # The thread keeps what it ran last until there is more to run; it must not keep what that was made of.
-        job = [(future, function, arguments)]
+        job = [(work, then)]
 
         def run() -> None:
-            future, function, arguments = job.pop()
-            result: T | None = None
+            work, then = job.pop()
             failure: BaseException | None = None
             try:
-                result = function(*arguments)
+                work()
             except BaseException as error:  # noqa: BLE001 - whoever asked hears it
                 failure = error
             with contextlib.suppress(RuntimeError):  # the event loop was closed: nobody is left to tell
-                loop.call_soon_threadsafe(_answer, future, result, failure)
+                loop.call_soon_threadsafe(then, failure)
 
         self._inside._tx.put_nowait((None, run))
-        return future
 
     async def aclose(self) -> None:
         await self._connection.close()
@@ -90,10 +94,10 @@ class SqliteThread:
         return thread
 
 
-def _answer(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
+def _answer(future: asyncio.Future[T], results: list[T], failure: BaseException | None) -> None:
     if future.done():
         return
     if failure is None:
-        future.set_result(result)
+        future.set_result(results[0])
     else:
         future.set_exception(failure)

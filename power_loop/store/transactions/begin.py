@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from power_loop.engine import facts as f
 from power_loop.engine.turns import TurnState
@@ -62,7 +62,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A turn of ours has begun; it is on disk and live."""
+    """A turn of ours has begun and is live; it is on disk, or `stored` says when it is."""
 
     claim: Claim
     origin: int
@@ -85,6 +85,8 @@ class Begun:
     """The inbox's number of the input, if it came from there."""
     inputs_wait: bool = False
     """Input that steers this turn waits already."""
+    stored: Callable[[], Awaitable[object]] | None = field(default=None, compare=False)
+    """Waits until this is on stable storage, or raises why it will not be; None: it is already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +132,11 @@ def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Kno
     _takes_input(session)
     if wanted.queue is not None and owner.drives(session.key, session.owner):
         return _enqueue(db, at, owner, session, wanted)
-    calls = _given_up(db, session, wanted.abort_reason)
-    if db.one("first_waiting_input", session=session.key) is not None:
+    standing = rows.standing(db, session)
+    calls = _given_up(db, session, standing, wanted.abort_reason)
+    if standing.inputs:
         return _enqueue(db, at, owner, session, wanted)
-    begun = _begin(db, at, owner, session, calls, wanted)
+    begun = _begin(db, at, owner, session, standing, calls, wanted)
     message = f.NewMessage(seq=session.next_seq, role="user", body=wanted.body)
     rows.insert_message(db, at, session.key, begun.claim.turn, message)
     return replace(begun, added=(*begun.added, message))
@@ -187,11 +190,12 @@ def begin_next(
     row = db.one("first_waiting_input", session=session.key)
     if row is None or (number is None and (session.quarantined or owner.alive(row["sender"]))):
         return None
-    calls = _given_up(db, session, abort_reason)
+    standing = rows.standing(db, session)
+    calls = _given_up(db, session, standing, abort_reason)
     first = parsing.input_of(db, session, row)
     wanted = Input(session=session.id, body=first.body, request_id=first.request_id, metadata=row["metadata"],
                    abort_reason=abort_reason)  # fmt: skip
-    begun = _begin(db, at, owner, session, calls, wanted)
+    begun = _begin(db, at, owner, session, standing, calls, wanted)
     message = rows.take_input(db, at, session, row, begun.claim.turn, session.next_seq)
     return replace(begun, added=(*begun.added, message), input=first.number)
 
@@ -238,9 +242,11 @@ def _takes_input(session: records.SessionRow) -> None:
         raise SessionArchivedError(session.id)
 
 
-def _given_up(db: Port, session: records.SessionRow, abort_reason: str | None) -> list[records.CallInfo]:
+def _given_up(
+    db: Port, session: records.SessionRow, standing: rows.Standing, abort_reason: str | None
+) -> list[records.CallInfo]:
     """The open calls, which a new turn gives up for that reason; without one they stand in its way."""
-    calls = rows.open_calls(db, session)
+    calls = rows.open_calls(db, session) if standing.open_calls else []
     if calls and abort_reason is None:
         raise pending(session, calls)
     return calls
@@ -271,16 +277,20 @@ def _enqueue(db: Port, at: Micros, owner: Owner, session: records.SessionRow, wa
 
 
 def _begin(
-    db: Port, at: Micros, owner: Owner, session: records.SessionRow, calls: Sequence[records.CallInfo], wanted: Input
+    db: Port,
+    at: Micros,
+    owner: Owner,
+    session: records.SessionRow,
+    standing: rows.Standing,
+    calls: Sequence[records.CallInfo],
+    wanted: Input,
 ) -> Begun:
     """Claim the session for a turn on an input; its message is for the caller to store, at the next number."""
-    interrupt_dead(db, at, session)
+    if standing.live:
+        interrupt_dead(db, at, session)
     aborted = [abort_one(db, at, session, call, wanted.abort_reason or "") for call in calls]
-    claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at, recovers=0)
-    assert claimed is not None
-    claim = Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
+    claim = claim_session(db, at, owner, session, more_seq=1, more_active=1 + len(calls))
     insert_turn(db, at, owner, claim, origin=claim.turn, state=TurnState.ASKING, wanted=wanted)
-    db.run("add_input", session=claim.key, more_seq=1, more_active=1 + len(calls))
     return Begun(
         claim=claim,
         origin=claim.turn,
@@ -296,6 +306,30 @@ def _begin(
         calls=(),
         model=session.model,
     )
+
+
+def claim_session(
+    db: Port,
+    at: Micros,
+    owner: Owner,
+    session: records.SessionRow,
+    *,
+    more_seq: int = 0,
+    more_active: int = 0,
+    recovers: bool = False,
+) -> Claim:
+    """The session is ours for a turn; it counts the messages that this commit adds."""
+    claimed = db.one(
+        "claim_session",
+        session=session.key,
+        owner=owner.name,
+        at=at,
+        more_seq=more_seq,
+        more_active=more_active,
+        recovers=int(recovers),
+    )
+    assert claimed is not None
+    return Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
 
 
 def interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> None:

@@ -42,13 +42,13 @@ def create_session(db: Port, at: Micros, new: NewSession) -> None:
         parent=above,
         model=new.model,
         metadata=new.metadata,
+        messages=int(new.system is not None),
         at=at,
         crc=seals.session_seal(key, new.id, above, new.model, new.metadata, at),
     )
     if new.system is not None:
         message = f.NewMessage(seq=1, role="system", body=new.system, pinned=True)
         rows.insert_message(db, at, key, 0, message)
-        db.run("add_input", session=key, more_seq=1, more_active=1)
 
 
 def archive_session(db: Port, at: Micros, session: records.SessionRow, archived: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from power_loop.engine import facts as f
@@ -26,27 +27,29 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         EpochLostError: another process took the session over; nothing is recorded.
         StateError: a fact does not follow from what is stored; nothing is recorded.
     """
-    next_seq, more_active = _growth(facts)
+    step = _Step.of(claim, facts)
     ended = any(isinstance(fact, ENDS) for fact in facts)
     ours = db.one(
         "advance_session",
         session=claim.key,
         epoch=claim.epoch,
         at=at,
-        next_seq=next_seq,
-        more_active=more_active,
+        next_seq=step.next_seq,
+        more_active=step.more_active,
+        more_usage=step.more_usage,
         ended=int(ended),
         progress=int(any(map(is_progress, facts))),
     )
     if ours is None:
         raise _lost(db, claim)
+    step.usage_rows = ours["usage_rows"] - step.more_usage
     if any(isinstance(fact, ENDS) for fact in facts[:-1]):
         raise StateError(f"turn {claim.turn} of session {claim.session} would go on after its end")
     for fact in facts:
         recorder = RECORD.get(type(fact))
         if recorder is None:
             raise StateError(f"{type(fact).__name__} is not for the driver of a turn to record")
-        recorder(db, at, claim, fact)
+        recorder(db, at, step, fact)
 
 
 def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
@@ -74,6 +77,7 @@ def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
         at=at,
         next_seq=session.next_seq + len(messages),
         more_active=len(messages),
+        more_usage=0,
         ended=0,
         progress=0,
     )
@@ -84,9 +88,59 @@ def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
     return messages
 
 
-def record_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerReceived) -> None:
+@dataclass(slots=True, kw_only=True)
+class _Step:
+    """The facts of one commit, taken together: by how much the session grows."""
+
+    claim: Claim
+    next_seq: int = 0
+    """The session's next free sequence number. An answer reserves the numbers right after it for the results of its
+    calls, so that results stand in call order however they come in."""
+    more_active: int = 0
+    """How many more messages the model sees."""
+    more_usage: int = 0
+    usage_rows: int = 0
+    """How many usage rows there are so far."""
+    started: frozenset[CallKey] = frozenset()
+    """Calls that start in the commit that requests them."""
+
+    @classmethod
+    def of(cls, claim: Claim, facts: Sequence[f.Fact]) -> _Step:
+        step = cls(claim=claim)
+        for fact in facts:
+            match fact:
+                case f.CallsRequested():
+                    step._grow(fact.message.seq + len(fact.calls) + 1)
+                    step.more_usage += 1
+                case f.AnswerReceived():
+                    step._grow(fact.message.seq + 1)
+                    step.more_usage += 1
+                case f.CallSettled():
+                    step._grow(fact.message.seq + 1)
+                case f.CallsStarted():
+                    step.started |= frozenset(fact.calls)
+                case f.AnswerDropped():
+                    step.more_usage += 1
+                case f.HistoryCompacted():
+                    step._grow(fact.note.seq + 1, 1 - len(fact.folded))
+                    step.more_usage += fact.model_call is not None
+                case _:
+                    pass
+        return step
+
+    def _grow(self, next_seq: int, messages: int = 1) -> None:
+        self.next_seq = max(self.next_seq, next_seq)
+        self.more_active += messages
+
+    def spend(self, db: Port, at: Micros, call: f.ModelCall) -> None:
+        self.usage_rows += 1
+        rows.insert_usage(db, at, self.claim.key, self.claim.turn, self.usage_rows, call)
+
+
+def record_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerReceived) -> None:
+    claim = step.claim
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
-    rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
+    step.spend(db, at, fact.model_call)
     rows.end_turn(
         db,
         at,
@@ -100,7 +154,9 @@ def record_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerReceived) ->
     )
 
 
-def request_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsRequested) -> None:
+def request_calls(db: Port, at: Micros, step: _Step, fact: f.CallsRequested) -> None:
+    """The message and its calls; those whose start is part of this commit are started from the first."""
+    claim = step.claim
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     for call in fact.calls:
         hashes = (rows.arguments_hash(call.arguments), call.schema_hash)
@@ -116,43 +172,67 @@ def request_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsRequested) ->
             arguments_hash=hashes[0],
             schema_hash=hashes[1],
             effect=call.effect,
+            started=int(call.key in step.started),
             epoch=claim.epoch,
             at=at,
             crc=seals.call_seal(
                 claim.key, call.key, (call.id, call.name, call.arguments), hashes, call.effect, claim.turn, at
             ),
         )
-    rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
-    _move(db, claim, TurnState.ASKING, TurnState.ACTING, rounds=1, tool_calls=len(fact.calls))
+    step.started -= {call.key for call in fact.calls}
+    step.spend(db, at, fact.model_call)
+    changed = db.run(
+        "move_turn",
+        session=claim.key,
+        turn=claim.turn,
+        from_state=TurnState.ASKING,
+        state=TurnState.ACTING,
+        rounds=1,
+        tool_calls=len(fact.calls),
+    )
+    if changed != 1:
+        raise StateError(f"turn {claim.turn} is not {TurnState.ASKING} any more")
 
 
-def drop_answer(db: Port, at: Micros, claim: Claim, fact: f.AnswerDropped) -> None:
-    after(_turn_state(db, claim), fact)
-    rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
+def drop_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerDropped) -> None:
+    after(_turn_state(db, step.claim), fact)
+    step.spend(db, at, fact.model_call)
 
 
-def start_calls(db: Port, at: Micros, claim: Claim, fact: f.CallsStarted) -> None:
+def start_calls(db: Port, at: Micros, step: _Step, fact: f.CallsStarted) -> None:
+    claim = step.claim
     for key in fact.calls:
+        if key not in step.started:
+            continue  # it was requested by this very commit
         changed = db.run("start_call", session=claim.key, seq=key.seq, ordinal=key.ordinal, epoch=claim.epoch, at=at)
         if changed != 1:
             raise StateError(f"call {key.ordinal} of message {key.seq} cannot start: it is settled")
 
 
-def settle_call(db: Port, at: Micros, claim: Claim, fact: f.CallSettled) -> None:
+def settle_call(db: Port, at: Micros, step: _Step, fact: f.CallSettled) -> None:
+    claim = step.claim
     before = _state_of(db, claim, fact.key)
     check_move(before, fact.state)
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     rows.settle(db, at, claim.key, fact.key, (before, fact.state), fact.settled_by, fact.message.seq)
 
 
-def close_round(db: Port, at: Micros, claim: Claim, fact: f.RoundClosed) -> None:
-    if db.all("open_calls", session=claim.key):
-        raise StateError("a round with open calls cannot be closed")
-    _move(db, claim, TurnState.ACTING, TurnState.ASKING)
+def close_round(db: Port, at: Micros, step: _Step, fact: f.RoundClosed) -> None:
+    claim = step.claim
+    moved = db.run(
+        "close_round",
+        session=claim.key,
+        turn=claim.turn,
+        from_state=TurnState.ACTING,
+        state=after(TurnState.ACTING, fact),
+    )
+    if moved != 1:
+        raise StateError(f"round {fact.round} of turn {claim.turn} has open calls, or is not one any more")
 
 
-def record_compaction(db: Port, at: Micros, claim: Claim, fact: f.HistoryCompacted) -> None:
+def record_compaction(db: Port, at: Micros, step: _Step, fact: f.HistoryCompacted) -> None:
     """Mark exactly the folded rows and put the note in their place."""
+    claim = step.claim
     after(_turn_state(db, claim), fact)
     numbered = db.one("next_compaction", session=claim.key)
     assert numbered is not None
@@ -179,25 +259,28 @@ def record_compaction(db: Port, at: Micros, claim: Claim, fact: f.HistoryCompact
         crc=seals.compaction_seal(claim.key, number, fact.strategy, model),
     )
     if fact.model_call is not None:
-        rows.insert_usage(db, at, claim.key, claim.turn, fact.model_call)
+        step.spend(db, at, fact.model_call)
 
 
-def park_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnParked) -> None:
+def park_turn(db: Port, at: Micros, step: _Step, fact: f.TurnParked) -> None:
+    claim = step.claim
     rows.end_turn(db, at, claim.key, claim.turn, (TurnState.ACTING, TurnState.WAITING), fact.status, fact.stop_reason)
 
 
-def fail_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnFailed) -> None:
+def fail_turn(db: Port, at: Micros, step: _Step, fact: f.TurnFailed) -> None:
+    claim = step.claim
     move = (_turn_state(db, claim), TurnState.FAILED)
     error = (fact.error_code, fact.error)
     rows.end_turn(db, at, claim.key, claim.turn, move, Status.FAILED, fact.error_code, error=error)
 
 
-def cancel_turn(db: Port, at: Micros, claim: Claim, fact: f.TurnCancelled) -> None:
+def cancel_turn(db: Port, at: Micros, step: _Step, fact: f.TurnCancelled) -> None:
+    claim = step.claim
     move = (_turn_state(db, claim), TurnState.CANCELLED)
     rows.end_turn(db, at, claim.key, claim.turn, move, fact.status, fact.stop_reason)
 
 
-Recorder = Callable[[Port, Micros, Claim, Any], None]
+Recorder = Callable[[Port, Micros, _Step, Any], None]
 
 RECORD: Final[Mapping[type[f.Fact], Recorder]] = {
     f.AnswerReceived: record_answer,
@@ -221,43 +304,6 @@ def _lost(db: Port, claim: Claim) -> PowerLoopError:
     if current["epoch"] == claim.epoch:
         return StateError(f"turn {claim.turn} of session {claim.session} has ended; it takes no more facts")
     return EpochLostError(claim.session, claim.epoch, current["epoch"])
-
-
-def _growth(facts: Sequence[f.Fact]) -> tuple[int, int]:
-    """The session's next free sequence number and how many more messages the model sees after these facts.
-
-    An answer reserves the numbers right after it for the results of its calls, so that results stand in call order
-    however they come in.
-    """
-    next_seq = more_active = 0
-    for fact in facts:
-        match fact:
-            case f.CallsRequested():
-                next_seq = max(next_seq, fact.message.seq + len(fact.calls) + 1)
-                more_active += 1
-            case f.AnswerReceived() | f.CallSettled():
-                next_seq = max(next_seq, fact.message.seq + 1)
-                more_active += 1
-            case f.HistoryCompacted():
-                next_seq = max(next_seq, fact.note.seq + 1)
-                more_active += 1 - len(fact.folded)
-            case _:
-                pass
-    return next_seq, more_active
-
-
-def _move(db: Port, claim: Claim, before: TurnState, state: TurnState, *, rounds: int = 0, tool_calls: int = 0) -> None:
-    changed = db.run(
-        "move_turn",
-        session=claim.key,
-        turn=claim.turn,
-        from_state=before,
-        state=state,
-        rounds=rounds,
-        tool_calls=tool_calls,
-    )
-    if changed != 1:
-        raise StateError(f"turn {claim.turn} is not {before} any more")
 
 
 def _state_of(db: Port, claim: Claim, key: CallKey) -> CallState:

@@ -18,10 +18,10 @@ from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import (
     Begun,
-    Claim,
     Known,
     Owner,
     abort_one,
+    claim_session,
     insert_turn,
     interrupt_dead,
     last_of,
@@ -96,11 +96,7 @@ def resume_turn(
             aborted.append(abort_one(db, at, session, calls.pop(call_id), "given up by decision"))
         else:
             db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=decision)
-    if aborted:
-        db.run("add_input", session=session.key, more_seq=0, more_active=len(aborted))
-    claimed = db.one("claim_session", session=session.key, owner=owner.name, at=at, recovers=1)
-    assert claimed is not None
-    claim = Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
+    claim = claim_session(db, at, owner, session, more_active=len(aborted), recovers=True)
     spent = db.one("rounds_of_origin", session=session.key, origin=last.origin)
     assert spent is not None
     state = TurnState.ACTING if calls else TurnState.ASKING

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from llm_client.messages import ToolMessage, wire
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy, check_move
 from power_loop.engine.turns import TurnState, after
-from power_loop.errors import SessionNotFoundError, StateError
+from power_loop.errors import SessionNotFoundError, StateError, StoreDamagedError
 from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port, Row
 from power_loop.values import CallKey, Micros, SessionId, Status
@@ -51,9 +52,35 @@ def open_calls(db: Port, session: records.SessionRow) -> list[records.CallInfo]:
             raise parsing.damaged(db, session.id, f"call {call.id}", call.key.seq)
     kept = db.one("results_awaited", session=session.key, next_seq=session.next_seq)
     awaited = 0 if kept is None else kept["awaited"]
-    if len(calls) != awaited:  # a damaged index: not to see an open call is as bad as to forget it
-        raise parsing.damaged(db, session.id, f"the list of open calls ({len(calls)} of {awaited} are there)")
+    if len(calls) != awaited:
+        raise missing_calls(db, session, len(calls), awaited)
     return calls
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands in the way of a new turn."""
+
+    open_calls: bool
+    live: bool
+    """A turn that nobody drives any more has not been ended."""
+    inputs: bool
+    """Inputs wait in the inbox."""
+
+
+def standing(db: Port, session: records.SessionRow) -> Standing:
+    row = db.one("what_stands_in_the_way", session=session.key, next_seq=session.next_seq)
+    assert row is not None
+    if (row["last_turn"] or 0) != session.next_turn - 1:
+        raise parsing.damaged(db, session.id, "the list of turns")
+    if row["open_calls"] != (row["awaited"] or 0):
+        raise missing_calls(db, session, row["open_calls"], row["awaited"] or 0)
+    return Standing(bool(row["open_calls"]), bool(row["live"]), bool(row["inputs"]))
+
+
+def missing_calls(db: Port, session: records.SessionRow, found: int, awaited: int) -> StoreDamagedError:
+    """A damaged index: not to see an open call is as bad as to forget it."""
+    return parsing.damaged(db, session.id, f"the list of open calls ({found} of {awaited} are there)")
 
 
 def insert_message(
@@ -189,7 +216,8 @@ def end_turn(
         raise StateError(f"turn {number} is not {before} any more")
 
 
-def insert_usage(db: Port, at: Micros, key: int, turn: int, call: f.ModelCall) -> None:
+def insert_usage(db: Port, at: Micros, key: int, turn: int, number: int, call: f.ModelCall) -> None:
+    """`number`: counted in the session already."""
     usage = call.usage
     tokens = (
         (None, None, None, None)
@@ -197,12 +225,10 @@ def insert_usage(db: Port, at: Micros, key: int, turn: int, call: f.ModelCall) -
         else (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
     )
     cost = None if call.cost is None else float(call.cost)
-    counted = db.one("count_usage", session=key)
-    assert counted is not None
     db.run(
         "insert_usage",
         session=key,
-        number=counted["usage_rows"],
+        number=number,
         turn=turn,
         purpose=call.purpose,
         model=call.model,

@@ -1,8 +1,9 @@
 -- name: insert_call
-INSERT INTO calls (session, seq, ordinal, turn, id, name, arguments, arguments_hash, schema_hash, effect, state, epoch,
-                   requested_at, crc)
-VALUES (:session, :seq, :ordinal, :turn, :id, :name, :arguments, :arguments_hash, :schema_hash, :effect, 'requested',
-        :epoch, :at, :crc);
+-- Requested; or, where its start is part of the same commit, started.
+INSERT INTO calls (session, seq, ordinal, turn, id, name, arguments, arguments_hash, schema_hash, effect, state, attempt,
+                   epoch, requested_at, started_at, crc)
+VALUES (:session, :seq, :ordinal, :turn, :id, :name, :arguments, :arguments_hash, :schema_hash, :effect,
+        iif(:started, 'started', 'requested'), :started, :epoch, :at, iif(:started, :at, NULL), :crc);
 
 -- name: start_call
 -- Claim a requested call, or a call in doubt once more. No row changes if it is settled already.

@@ -1,6 +1,6 @@
 -- name: insert_session
-INSERT INTO sessions (key, id, parent, model, metadata, created_at, updated_at, crc)
-VALUES (:key, :id, :parent, :model, :metadata, :at, :at, :crc);
+INSERT INTO sessions (key, id, parent, model, metadata, created_at, updated_at, next_seq, active, crc)
+VALUES (:key, :id, :parent, :model, :metadata, :at, :at, 1 + :messages, :messages, :crc);
 
 -- name: next_session_key
 -- Never one that was used before: what a session that is gone has left behind must not fit a new one.
@@ -8,6 +8,18 @@ SELECT coalesce(max(seq), 0) + 1 AS key FROM sqlite_sequence WHERE name = 'sessi
 
 -- name: session_by_id
 SELECT * FROM sessions WHERE id = :id;
+
+-- name: what_stands_in_the_way
+-- Of a new turn: calls that are open, by their rows and by the results that are awaited; a live turn; inputs that wait.
+-- And the last turn, that none went missing.
+SELECT (SELECT count(*) FROM calls INDEXED BY open_calls WHERE session = :session AND result_seq IS NULL) AS open_calls,
+       (SELECT :next_seq - 1 - a.seq
+               - (SELECT count(*) FROM messages m WHERE m.session = :session AND m.seq > a.seq)
+          FROM (SELECT seq FROM messages
+                 WHERE session = :session AND role = 'assistant' ORDER BY seq DESC LIMIT 1) a) AS awaited,
+       (SELECT max(number) FROM turns WHERE session = :session) AS last_turn,
+       EXISTS (SELECT 1 FROM turns WHERE session = :session AND ended_at IS NULL) AS live,
+       EXISTS (SELECT 1 FROM inputs WHERE session = :session AND turn IS NULL) AS inputs;
 
 -- name: session_by_key
 SELECT * FROM sessions WHERE key = :key;
@@ -37,10 +49,11 @@ SELECT id FROM sessions WHERE parent = :session ORDER BY key;
 -- The session is ours from here on: the higher epoch makes every late write of the former owner fail.
 UPDATE sessions
    SET epoch = epoch + 1, owner = :owner, owner_since = :at, updated_at = :at, next_turn = next_turn + 1,
+       next_seq = next_seq + :more_seq, active = active + :more_active,
        stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,
        recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL
  WHERE key = :session
-RETURNING epoch, next_turn - 1 AS turn, next_seq, active;
+RETURNING epoch, next_turn - 1 AS turn;
 
 -- name: change_session
 -- A change by nobody's turn (abort, resolve, close): it outdates whoever drove the session before.
@@ -53,21 +66,16 @@ UPDATE sessions
 -- name: quarantine_session
 UPDATE sessions SET quarantined_at = :at WHERE key = :session;
 
--- name: add_input
-UPDATE sessions SET next_seq = next_seq + :more_seq, active = active + :more_active WHERE key = :session;
-
 -- name: advance_session
 -- No row comes back if our epoch is stale (somebody took the session over), or if our turn has ended.
 UPDATE sessions
-   SET next_seq = max(next_seq, :next_seq), active = active + :more_active, updated_at = :at,
+   SET next_seq = max(next_seq, :next_seq), active = active + :more_active, usage_rows = usage_rows + :more_usage,
+       updated_at = :at,
        owner = iif(:ended, NULL, owner), owner_since = iif(:ended, NULL, owner_since),
        stop_requested_at = iif(:ended, NULL, stop_requested_at), stop_reason = iif(:ended, NULL, stop_reason),
        stop_crc = iif(:ended, NULL, stop_crc), recoveries = iif(:progress, 0, recoveries)
  WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
-RETURNING key;
-
--- name: count_usage
-UPDATE sessions SET usage_rows = usage_rows + 1 WHERE key = :session RETURNING usage_rows;
+RETURNING usage_rows;
 
 -- name: session_by_scan
 -- Past the index: for telling an id that is not there from an index that does not find it.

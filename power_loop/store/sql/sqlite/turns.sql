@@ -30,6 +30,12 @@ SELECT * FROM turns WHERE session = :session ORDER BY number;
 UPDATE turns SET state = :state, rounds = rounds + :rounds, tool_calls = tool_calls + :tool_calls
  WHERE session = :session AND number = :turn AND state = :from_state;
 
+-- name: close_round
+-- No row changes while a call is open.
+UPDATE turns SET state = :state
+ WHERE session = :session AND number = :turn AND state = :from_state
+   AND NOT EXISTS (SELECT 1 FROM calls INDEXED BY open_calls WHERE session = :session AND result_seq IS NULL);
+
 -- name: end_turn
 UPDATE turns
    SET state = :state, status = :status, stop_reason = :stop_reason, error_code = :error_code, error = :error,
