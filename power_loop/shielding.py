@@ -15,13 +15,13 @@ class Outcome(Generic[T]):
     No task and no shield: every commit is waited for through one of these.
     """
 
-    __slots__ = ("_failure", "_told", "_value", "_waiter", "known")
+    __slots__ = ("_failure", "_told", "_value", "_waiters", "known")
 
     def __init__(self, told: Callable[[BaseException | None], None] | None = None) -> None:
         """`told` hears first, with what it failed with, whether anybody waits or not."""
         self.known = False
         self._told = told
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._failure: BaseException | None = None
         self._value: T
 
@@ -39,9 +39,10 @@ class Outcome(Generic[T]):
         """
         came: asyncio.CancelledError | None = None
         while not self.known:
-            self._waiter = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
             try:
-                await self._waiter
+                await waiter
             except asyncio.CancelledError as error:
                 came = error
         if came is not None:
@@ -54,8 +55,10 @@ class Outcome(Generic[T]):
         self.known, self._failure = True, failure
         if self._told is not None:
             self._told(failure)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters = []
 
 
 async def uncancelled(work: Awaitable[T]) -> T:

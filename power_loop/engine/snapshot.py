@@ -8,6 +8,7 @@ from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, check_move
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import StateError
+from power_loop.transcript.measure import tokens
 from power_loop.values import CallKey, Effect
 
 
@@ -67,26 +68,42 @@ class Snapshot:
         Raises:
             StateError: the tables have no such move.
         """
-        moved = replace(self, state=after(self.state, fact))
+        state = after(self.state, fact)
         match fact:
             case f.CallsRequested():
-                return replace(moved, rounds=self.rounds + 1, tool_calls=self.tool_calls + len(fact.calls))
+                tool_calls = self.tool_calls + len(fact.calls)
+                return self._answered(fact, state, rounds=self.rounds + 1, tool_calls=tool_calls)
             case f.AnswerReceived():
                 wrap_up = fact.status == "hit_round_limit"
-                return replace(moved, rounds=self.rounds + (not wrap_up))
+                return self._answered(fact, state, rounds=self.rounds + (not wrap_up), tool_calls=self.tool_calls)
             case f.CallsStarted():
                 for key in fact.calls:
                     check_move(self.call(key).state, CallState.STARTED)
-                return replace(moved, calls=tuple(_started(c) if c.key in fact.calls else c for c in self.calls))
+                calls = tuple(_started(c) if c.key in fact.calls else c for c in self.calls)
+                return replace(self, state=state, calls=calls)
             case f.CallSettled():
                 check_move(self.call(fact.key).state, fact.state)
-                return replace(moved, calls=tuple(c for c in self.calls if c.key != fact.key))
+                calls = tuple(c for c in self.calls if c.key != fact.key)
+                return replace(self, state=state, calls=calls, context_tokens=self._grown(fact.message))
+            case f.InputSteered():
+                return replace(self, state=state, context_tokens=self._grown(*fact.messages))
             case f.RoundClosed() if self.calls:
                 raise StateError(f"a round with {len(self.calls)} open call(s) cannot be closed")
             case f.HistoryCompacted():
-                return replace(moved, may_fold=False, context_tokens=fact.after_tokens)
+                return replace(self, state=state, may_fold=False, context_tokens=fact.after_tokens)
             case _:
-                return moved
+                return self if state is self.state else replace(self, state=state)
+
+    def _answered(
+        self, fact: f.CallsRequested | f.AnswerReceived, state: TurnState, *, rounds: int, tool_calls: int
+    ) -> Snapshot:
+        """The context as the provider counted it, its answer included; where it counts nothing, our estimate."""
+        usage = fact.model_call.usage
+        context = self._grown(fact.message) if usage is None else usage.total_tokens
+        return replace(self, state=state, rounds=rounds, tool_calls=tool_calls, context_tokens=context, may_fold=True)
+
+    def _grown(self, *messages: f.NewMessage) -> int:
+        return self.context_tokens + sum(tokens(message.body) for message in messages)
 
 
 def _started(call: CallView) -> CallView:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from llm_client.messages import ToolMessage, wire
 from power_loop.engine import facts as f
@@ -28,6 +28,8 @@ from power_loop.tools import (
     invoke,
 )
 from power_loop.values import cleaned
+
+T = TypeVar("T")
 
 MAX_ERROR_CHARS: Final = 4_000
 """Of an exception's text, what the model is shown."""
@@ -91,23 +93,35 @@ async def _outcome(turn: Turn, ready: _Ready) -> _Outcome:
     """Run one call to its end or its time limit. Never raises but by cancellation."""
     tool = ready.tool
     limit = turn.gear.config.tool_timeout if tool.timeout is None else tool.timeout
-    work = asyncio.create_task(invoke(tool, ready.arguments, _context(turn, ready.call, ready.call.attempt + 1)))
+    work = invoke(tool, ready.arguments, _context(turn, ready.call, ready.call.attempt + 1))
     try:
-        await asyncio.wait({work}, timeout=limit)
-    except asyncio.CancelledError:
-        await give_up([work])
-        raise
-    if not work.done():
-        await give_up([work])
+        return _Outcome(CallState.SUCCEEDED, encoded(await (work if limit is None else _within(limit, work))))
+    except _TooLong:
         return _Outcome(
             CallState.TIMED_OUT,
             f"Error: {tool.name} gave no result within {limit:g} s and was stopped; "
             "what it was doing may have happened fully, partly or not at all.",
         )
-    try:
-        return _Outcome(CallState.SUCCEEDED, encoded(work.result()))
     except Exception as error:  # noqa: BLE001 - a tool may raise anything; the model is told
         return _Outcome(CallState.FAILED, f"Error: {_described(error)}")
+
+
+class _TooLong(Exception):  # noqa: N818 - a signal, not an error
+    """A call took longer than its tool may. No `TimeoutError`: the tool itself may raise one."""
+
+
+async def _within(limit: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is left behind if it goes on after its cancellation."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=limit)
+    except asyncio.CancelledError:
+        await give_up([task])
+        raise
+    if not task.done():
+        await give_up([task])
+        raise _TooLong
+    return task.result()
 
 
 async def _reconciled(turn: Turn, call: CallView) -> bool:
@@ -168,7 +182,8 @@ async def _refuse(turn: Turn, call: CallView, text: str) -> None:
 async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, *, hold: bool = True) -> None:
     """Record a result, and the end of the round with the last one.
 
-    `hold` lets it wait for the commit of whatever comes next; only where nothing else runs meanwhile.
+    `hold` lets it wait for the commit of whatever comes next; only where nothing else runs meanwhile. The last one is
+    under way when this returns: the model may be asked what to do with the results.
     """
     seq = call.key.seq + 1 + call.key.ordinal
     body = wire(ToolMessage(content=outcome.text, tool_call_id=call.id))
@@ -184,7 +199,7 @@ async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, 
     last = len(turn.snapshot.calls) == 1
     if last:
         facts.append(f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds))
-    await turn.record(*facts, hold=hold and not last)
+    await turn.record(*facts, hold=hold and not last, ahead=last)
 
 
 def _is_open(turn: Turn, call: CallView) -> bool:

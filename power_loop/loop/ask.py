@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from llm_client.messages import AssistantMessage, ToolCall, provider, text_of, wire
-from llm_client.service import Answer, ChatRequest
+from llm_client.messages import AssistantMessage, ToolCall, text_of, wire
+from llm_client.service import ChatRequest
 from power_loop.engine import facts as f
 from power_loop.errors import OutputInvalidError
-from power_loop.loop.model import answered
+from power_loop.loop.model import Heard, answered
 from power_loop.loop.turn import Ending, Turn
 from power_loop.tools import ToolRegistry
 from power_loop.values import CallKey, Effect, Status
@@ -39,9 +39,10 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
     """
     request = turn.request(with_tools=not wrap_up)
     for _ in range(2):
-        answer, milliseconds = await _answer(turn, request)
-        if wrap_up and answer.message.tool_calls:
-            answer = replace(answer, message=_without_calls(answer.message))
+        heard, milliseconds = await _answer(turn, request)
+        if wrap_up and heard.answer.message.tool_calls:
+            heard = _without_calls(heard)
+        answer = heard.answer
         purpose = "answer" if _says_something(answer.message) else "dropped"
         spent = f.ModelCall(purpose=purpose, model=answer.model, usage=answer.usage, milliseconds=milliseconds)
         if purpose == "answer":
@@ -53,16 +54,19 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
             f"{answer.finish_reason!r}); nothing of it is stored; resume() asks again"
         )
     if answer.message.tool_calls:
-        await _take_calls(turn, answer.message, spent)
+        await _take_calls(turn, heard, spent)
     else:
-        await _take_last_word(turn, answer, spent, wrap_up=wrap_up)
+        await _take_last_word(turn, heard, spent, wrap_up=wrap_up)
 
 
-async def _take_calls(turn: Turn, message: AssistantMessage, spent: f.ModelCall) -> None:
+async def _take_calls(turn: Turn, heard: Heard, spent: f.ModelCall) -> None:
     """The calls enter the ledger with the message that asks for them; committed together with their start."""
     seq = turn.next_seq
-    named = _identified(message.tool_calls, turn.gear.tools, turn.gear.world.new_id)
-    message = message.model_copy(update={"tool_calls": named})
+    asked = heard.answer.message.tool_calls
+    named = _identified(asked, turn.gear.tools, turn.gear.world.new_id)
+    if named != asked:
+        message = heard.answer.message.model_copy(update={"tool_calls": named})
+        heard = replace(heard, body=wire(message))
     calls = []
     for ordinal, call in enumerate(named):
         tool = turn.gear.tools.get(call.name)
@@ -80,7 +84,7 @@ async def _take_calls(turn: Turn, message: AssistantMessage, spent: f.ModelCall)
         f.CallsRequested(
             **turn.stamp,
             round=turn.snapshot.rounds + 1,
-            message=_stored(message, seq),
+            message=_stored(heard, seq),
             model_call=spent,
             calls=tuple(calls),
         ),
@@ -88,15 +92,15 @@ async def _take_calls(turn: Turn, message: AssistantMessage, spent: f.ModelCall)
     )
 
 
-async def _take_last_word(turn: Turn, answer: Answer, spent: f.ModelCall, *, wrap_up: bool) -> None:
-    message = answer.message
+async def _take_last_word(turn: Turn, heard: Heard, spent: f.ModelCall, *, wrap_up: bool) -> None:
+    answer, message = heard.answer, heard.answer.message
     status = Status.HIT_ROUND_LIMIT if wrap_up else Status.COMPLETED
     reason = f"max_rounds of {turn.limits.max_rounds} reached" if wrap_up else answer.finish_reason
     await turn.record(
         f.AnswerReceived(
             **turn.stamp,
             round=turn.snapshot.rounds + 1,
-            message=_stored(message, turn.next_seq),
+            message=_stored(heard, turn.next_seq),
             model_call=spent,
             status=status,
             stop_reason=reason,
@@ -105,24 +109,26 @@ async def _take_last_word(turn: Turn, answer: Answer, spent: f.ModelCall, *, wra
     turn.ending = Ending(status, reason, text_of(message.content) or message.refusal or "")
 
 
-async def _answer(turn: Turn, request: ChatRequest) -> tuple[Answer, int]:
+async def _answer(turn: Turn, request: ChatRequest) -> tuple[Heard, int]:
     """One answer and how long it took, in milliseconds; streamed only if somebody listens."""
     clock = turn.gear.world.monotonic
     begun = clock()
     turn.gear.world.reached("loop.ask")
-    answer = await turn.stop.run(answered(turn, request, streamed=turn.listener is not None))
+    heard = await turn.stop.run(answered(turn, request, streamed=turn.listener is not None))
     turn.gear.world.reached("loop.answered")
-    return answer, round((clock() - begun) * 1000)
+    return heard, round((clock() - begun) * 1000)
 
 
 def _says_something(message: AssistantMessage) -> bool:
     return bool(text_of(message.content).strip() or message.refusal or message.tool_calls)
 
 
-def _without_calls(message: AssistantMessage) -> AssistantMessage:
+def _without_calls(heard: Heard) -> Heard:
     """The words of a wrap-up. A model that only asked for more tools, which nobody offered, has said so much."""
+    message = heard.answer.message
     words = message.content if text_of(message.content).strip() else STILL_ASKING
-    return message.model_copy(update={"tool_calls": (), "content": words})
+    message = message.model_copy(update={"tool_calls": (), "content": words})
+    return replace(heard, answer=replace(heard.answer, message=message), body=wire(message))
 
 
 def _identified(calls: Sequence[ToolCall], tools: ToolRegistry, new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
@@ -139,9 +145,11 @@ def _identified(calls: Sequence[ToolCall], tools: ToolRegistry, new_id: Callable
             name = _NOT_IN_A_NAME.sub("_", name)[:64] or "unnamed"
             while name in tools:  # a guess of ours must never run a tool
                 name = f"_{name}"[:64]
-        named.append(call.model_copy(update={"id": call_id, "name": name}))
+        if (call_id, name) != (call.id, call.name):
+            call = call.model_copy(update={"id": call_id, "name": name})
+        named.append(call)
     return tuple(named)
 
 
-def _stored(message: AssistantMessage, seq: int) -> f.NewMessage:
-    return f.NewMessage(seq=seq, role="assistant", body=wire(message), provider=provider(message))
+def _stored(heard: Heard, seq: int) -> f.NewMessage:
+    return f.NewMessage(seq=seq, role="assistant", body=heard.body, provider=heard.provider)

@@ -45,11 +45,12 @@ async def _fold(turn: Turn, planned: Plan) -> str | None:
     )
     begun = world.monotonic()
     try:
-        answer = await turn.stop.run(answered(turn, request), config.summary_timeout)
+        heard = await turn.stop.run(answered(turn, request), config.summary_timeout)
     except TimeoutError:
         return f"the summary took more than {config.summary_timeout:g} s"
     except ModelError as error:
         return f"the summary failed: {error}"
+    answer = heard.answer
     milliseconds = round((world.monotonic() - begun) * 1000)
     spent = f.ModelCall(purpose="summary", model=answer.model, usage=answer.usage, milliseconds=milliseconds)
     body = note(answer.message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from llm_client.messages import AssistantMessage, provider, wire
@@ -15,8 +15,17 @@ from power_loop.loop.turn import Turn
 from power_loop.values import cleaned
 
 
-async def answered(turn: Turn, request: ChatRequest, *, streamed: bool = False) -> Answer:
-    """The model's answer, as it can be stored; if `streamed`, with its deltas published as they come.
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An answer as it can be stored: the wire text of its message, and what the endpoint added."""
+
+    answer: Answer
+    body: str
+    provider: str | None
+
+
+async def answered(turn: Turn, request: ChatRequest, *, streamed: bool = False) -> Heard:
+    """The model's answer; if `streamed`, with its deltas published as they come.
 
     Raises:
         ModelError: none could be had. What the service raised, if it was nothing of ours, is the cause.
@@ -42,6 +51,7 @@ async def answered(turn: Turn, request: ChatRequest, *, streamed: bool = False) 
 
 async def _streamed(turn: Turn, llm: LLMService, request: ChatRequest) -> Answer:
     stream = llm.stream(request)
+    await turn.arrived()  # listeners hear of what was before the answer first
     async with aclosing(cast("Any", stream)) if hasattr(stream, "aclose") else nullcontext():
         async for event in stream:
             if isinstance(event, Answer):
@@ -50,15 +60,15 @@ async def _streamed(turn: Turn, llm: LLMService, request: ChatRequest) -> Answer
     raise StreamCutError("the stream of the model ended without an answer; resume() asks again")
 
 
-def _sound(answer: object) -> Answer:
+def _sound(answer: object) -> Heard:
     """The answer with lone surrogates replaced: no file and no later request could carry them."""
     if not isinstance(answer, Answer):
         raise TypeError(f"it gave a {type(answer).__name__} where an Answer is due")
-    answer = replace(answer, finish_reason=cleaned(answer.finish_reason), model=cleaned(answer.model))
+    if not (answer.finish_reason.isascii() and answer.model.isascii()):
+        answer = replace(answer, finish_reason=cleaned(answer.finish_reason), model=cleaned(answer.model))
     try:
-        wire(answer.message)
-        provider(answer.message)
+        return Heard(answer, wire(answer.message), provider(answer.message))
     except ValueError:
         whole = cleaned(json.dumps(answer.message.model_dump(mode="python"), ensure_ascii=False))
-        return replace(answer, message=AssistantMessage.model_validate_json(whole))
-    return answer
+        answer = replace(answer, message=AssistantMessage.model_validate_json(whole))
+        return Heard(answer, wire(answer.message), provider(answer.message))

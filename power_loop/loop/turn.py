@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from llm_client.messages import replayed
 from llm_client.service import ChatRequest, LLMService, Usage
@@ -12,11 +14,12 @@ from power_loop.config import AgentLoopConfig
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
+from power_loop.errors import PowerLoopError
 from power_loop.events.live import Event
 from power_loop.loop.stop import StopSignal
+from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
 from power_loop.tools import ToolRegistry
-from power_loop.transcript.measure import tokens as measure
 from power_loop.transcript.view import Entry, View
 from power_loop.values import CallKey, Micros, SessionId, Status, World
 
@@ -50,6 +53,9 @@ class Turn:
 
     `record` is the only way anything changes: facts move the snapshot and the view (or raise), and reach the sink, then
     whoever listens. Where the sink refuses them the turn is over, and this object with it.
+
+    Facts reach the sink in order, one `record` after the other. What a question to the model needs of them is in memory
+    already, so the model may be asked while they are *under way*; everything else waits for them.
     """
 
     def __init__(
@@ -88,17 +94,21 @@ class Turn:
         self.rounds = 0
         self._sink = sink
         self._held: list[f.Fact] = []
+        self._under_way: asyncio.Task[None] | None = None
 
     @property
     def stamp(self) -> Stamp:
         """Which session and turn a fact is of."""
         return {"session": self.session, "turn": self.snapshot.turn}
 
-    async def record(self, *facts: f.Fact, hold: bool = False) -> None:
+    async def record(self, *facts: f.Fact, hold: bool = False, ahead: bool = False) -> None:
         """Record facts together; once this returns they hold, whatever happens next.
 
         With `hold` they wait for the next `record` and are committed with it. Only for facts that nothing depends on
         before that: should the process die in between, they never happened.
+
+        With `ahead` they are on their way to the sink when this returns, and the turn goes on to ask the model. All
+        else that is recorded comes after them. Should the sink refuse them, the turn is stopped and `flush` raises why.
 
         Raises:
             StateError: they do not follow; nothing is changed.
@@ -111,21 +121,56 @@ class Turn:
         self.snapshot = snapshot
         for fact in facts:
             self._take_in(fact)
-        if not hold:
+        if ahead:
+            await self.arrived()
+            self._send_off(self._recorded())
+        elif not hold:
             await self.flush()
 
-    async def announce(self, began: f.TurnBegan) -> None:
-        """Tell whoever listens that the turn began; the claim has committed it."""
+    async def announce(self, began: f.TurnBegan, stored: Callable[[], Awaitable[object]] | None) -> None:
+        """Tell whoever listens that the turn began, once the claim is committed: `stored` says when that is."""
         self._held.append(began)
-        await self.flush()
+        if stored is None:
+            await self.flush()
+        else:
+            self._send_off(self._recorded(stored))
 
     async def flush(self) -> None:
-        """Record what is held."""
+        """Record what is held, after what is under way. Raises what the sink said to either."""
+        await self.arrived()
         if self._held:
-            facts, self._held = self._held, []
-            await self._sink.record(facts)
-            for fact in facts:
-                self.publish(fact)
+            await self._recorded()
+
+    async def arrived(self) -> None:
+        """Wait for what is under way; whoever is cancelled here cancels no record."""
+        if self._under_way is not None:
+            under_way = self._under_way
+            try:
+                await uncancelled(under_way)
+            finally:
+                self._under_way = None
+
+    async def abandoned(self) -> None:
+        """Wait until nothing is under way, whatever becomes of it: nothing is recorded in here any more."""
+        with suppress(PowerLoopError):
+            await self.arrived()
+
+    async def _recorded(self, before: Callable[[], Awaitable[object]] | None = None) -> None:
+        facts, self._held = self._held, []
+        if before is not None:
+            await before()
+        await self._sink.record(facts)
+        for fact in facts:
+            self.publish(fact)
+
+    def _send_off(self, recording: Coroutine[Any, Any, None]) -> None:
+        self._under_way = asyncio.create_task(recording, name=f"record of {self.session}")
+        self._under_way.add_done_callback(self._sent)
+
+    def _sent(self, recorded: asyncio.Task[None]) -> None:
+        """What the sink refused must not wait until the model has answered: the turn ends at its next `flush`."""
+        if recorded.cancelled() or recorded.exception() is not None:
+            self.stop.request(Status.STOPPED, "what happened could not be recorded")
 
     def publish(self, event: Event) -> None:
         if self.listener is not None:
@@ -177,28 +222,26 @@ class Turn:
             )
 
     def _take_in(self, fact: f.Fact) -> None:
-        """What a fact means for the view, the count of tokens and the ending."""
+        """What a fact means for the view, the usage and the next number."""
         match fact:
             case f.CallsRequested():
                 self.rounds += 1
                 self._add(fact.message, calls=len(fact.calls))
                 self.next_seq = fact.message.seq + len(fact.calls) + 1
-                self._counted(fact.model_call, fact.message)
+                self.spend(fact.model_call.usage)
                 self.snapshot = replace(self.snapshot, calls=tuple(map(self.call_view, fact.calls)))
             case f.AnswerReceived():
                 self.rounds += fact.status != Status.HIT_ROUND_LIMIT
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + 1
-                self._counted(fact.model_call, fact.message)
+                self.spend(fact.model_call.usage)
             case f.AnswerDropped():
                 self.spend(fact.model_call.usage)
             case f.CallSettled():
                 self._add(fact.message)
-                self._grow(fact.message)
             case f.InputSteered():
                 for message in fact.messages:
                     self._add(message)
-                    self._grow(message)
                     self.next_seq = message.seq + 1
             case f.HistoryCompacted():
                 self.view.fold(fact.folded, _entry(fact.note, note=True))
@@ -211,19 +254,6 @@ class Turn:
     def _add(self, message: f.NewMessage, calls: int = 0) -> None:
         replay = self.gear.llm is not None and self.gear.llm.replay_reasoning
         self.view.add(_entry(message, calls=calls, replay=replay))
-
-    def _counted(self, call: f.ModelCall, message: f.NewMessage) -> None:
-        """The context as the provider counted it, its answer included; where it counts nothing, our estimate."""
-        self.spend(call.usage)
-        if call.usage is None:
-            self._grow(message)
-            self.snapshot = replace(self.snapshot, may_fold=True)
-        else:
-            self.snapshot = replace(self.snapshot, context_tokens=call.usage.total_tokens, may_fold=True)
-
-    def _grow(self, message: f.NewMessage) -> None:
-        more = measure(message.body)
-        self.snapshot = replace(self.snapshot, context_tokens=self.snapshot.context_tokens + more)
 
 
 def _entry(message: f.NewMessage, *, calls: int = 0, note: bool = False, replay: bool = False) -> Entry:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from power_loop.engine.facts import Fact, InputSteered, TurnBegan
 from power_loop.store.contract import Claim, SessionStore
+
+_COMMITTED: Final = (TurnBegan, InputSteered)
+"""What the store committed itself: a claim began the turn, and the inbox gave up its inputs."""
 
 
 class StoreSink:
@@ -21,8 +25,7 @@ class StoreSink:
         self._claim = claim
 
     async def record(self, facts: Sequence[Fact]) -> None:
-        # These the store committed itself: a claim began the turn, and the inbox gave up its inputs.
-        news = [fact for fact in facts if not isinstance(fact, TurnBegan | InputSteered)]
+        news = [fact for fact in facts if not isinstance(fact, _COMMITTED)]
         if news:
             await self._store.record(self._claim, news)
 

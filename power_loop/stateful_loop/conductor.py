@@ -100,7 +100,9 @@ class Conductor:
                 while True:
                     found: Begun | Known | Waiting | StatefulResult | None = None
                     if place is None:
-                        found = await self._claimed(session, lambda: self.store.begin_turn(wanted), manner, on_pending)
+                        found = await self._claimed(
+                            session, lambda: self.store.begin_turn(wanted, ahead=True), manner, on_pending
+                        )
                         place = self._placed(wanted, found)
                     if place is not None:
                         manner = replace(manner, if_busy="wait")  # it is in line, whatever it was to do before

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from llm_client.service import ChecksMessages
 from power_loop.errors import LoopClosedError, SessionPendingError
 from power_loop.events import Event, Feed
 from power_loop.shielding import uncancelled
@@ -200,10 +199,9 @@ class StatefulAgentLoop(Sessions):
         inputs.one_of("on_pending", on_pending, ("raise", "resume", "abort"))
         inputs.one_of("if_busy", manner.if_busy, ("wait", "raise", "steer"))
         inputs.stop_event(manner.stop_event)
-        llm: object = self._llm
-        if isinstance(llm, ChecksMessages):
-            llm.check_message(wanted.body)  # stored, it would stand in the way of every later request
-        if llm is None and wanted.create is None:
+        if self._check_message is not None:
+            self._check_message(wanted.body)  # stored, it would stand in the way of every later request
+        if self._llm is None and wanted.create is None:
             # What stands in the way of any send is said first; it can be cleared without a model.
             pending = await self.get_pending(wanted.session)
             if pending and on_pending == "raise":

@@ -39,7 +39,7 @@ class Runner:
     def __init__(self, store: SessionStore, gear: Gear, sinks: Sequence[MessageSink]) -> None:
         self._store = store
         self._gear = gear
-        self._listeners = TeeSink(NullSink(), *sinks)
+        self._listeners = TeeSink(NullSink(), *sinks) if sinks else None
         """One for all turns: a sink that failed once hears no more."""
         self._watch = Watch(store, self.input_waits)
         self._warm: OrderedDict[SessionId, Warm] = OrderedDict()
@@ -123,13 +123,17 @@ class Runner:
                     stop.request(Status.STOPPED, CLOSING)
                 # A list: one that ends before the wait begins must not leave it with nothing to wait for.
                 await uncancelled(asyncio.wait(list(self._running)))
+            self._watch.end()
 
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)
 
     async def _drive(self, begun: Begun, limits: Limits, stop: StopSignal, listener: Listener | None) -> StatefulResult:
         claim = begun.claim
-        sink = TeeSink(StoreSink(self._store, claim), self._listeners)
+        sink: MessageSink = StoreSink(self._store, claim)
+        if self._listeners is not None:
+            sink = TeeSink(sink, self._listeners)
+        turn: Turn | None = None
         try:
             turn = reopen(
                 begun,
@@ -142,12 +146,15 @@ class Runner:
                 take_inputs=partial(self._store.take_inputs, claim),
             )
             self._turns[claim.session] = turn
-            await turn.announce(began(begun))
+            await turn.announce(began(begun), begun.stored)
             ending = await drive(turn)
         except (ModelError, EpochLostError):
             raise  # recorded as a failure; or no longer ours to record
         except BaseException as error:
-            await self._record_failure(begun, sink, listener, error)
+            if turn is not None:
+                await turn.abandoned()
+            if await _is_stored(begun):
+                await self._record_failure(begun, sink, listener, error)
             raise
         finally:
             self._turns.pop(claim.session, None)
@@ -180,6 +187,8 @@ class Runner:
         warm = self._warm.pop(claim.session, None)
         if warm is not None and (warm.key, warm.epoch) == (claim.key, begun.was):
             return warm
+        if begun.stored is not None:
+            await begun.stored()
         history = await self._store.history(claim.session)
         if history.key != claim.key:
             raise SessionNotFoundError(claim.session)
@@ -216,6 +225,16 @@ class Runner:
 
     def _ended(self, task: asyncio.Task[StatefulResult]) -> None:
         self._running.pop(task, None)
+
+
+async def _is_stored(begun: Begun) -> bool:
+    """Whether the claim ever came to be: else there is no turn whose end could be recorded."""
+    if begun.stored is not None:
+        try:
+            await begun.stored()
+        except PowerLoopError:
+            return False
+    return True
 
 
 def note_lost(task: asyncio.Task[StatefulResult]) -> None:

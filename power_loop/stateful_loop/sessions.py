@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from llm_client.service import LLMService
+from llm_client.service import ChecksMessages, LLMService
 from power_loop.config import AgentLoopConfig
 from power_loop.engine.calls import OpenCall
 from power_loop.errors import ConfigError, InputInvalidError, LoopClosedError, NotConfiguredError, PowerLoopError
@@ -64,6 +64,10 @@ class Sessions:
         self.config = config or AgentLoopConfig()
         self.tools = ToolRegistry.of(tools)
         self._llm = llm
+        self._check_message: Callable[[str], None] | None = None
+        checks: object = llm
+        if isinstance(checks, ChecksMessages):
+            self._check_message = checks.check_message
         self._db_path = db_path
         self._given = store
         self._create = create

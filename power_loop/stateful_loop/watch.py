@@ -32,40 +32,58 @@ class _Watched:
 
 
 class Watch:
-    """One task for all running turns of a loop; none while nothing runs."""
+    """One look a tick for all running turns of a loop; none while nothing runs."""
 
     def __init__(self, store: SessionStore, input_waits: Callable[[SessionId], None]) -> None:
         self._store = store
         self._input_waits = input_waits
         self._turns: dict[tuple[SessionId, int], _Watched] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._version = -1
+        self._ended = False
 
     def add(self, claim: Claim, stop: StopSignal, event: StopEvent | None) -> None:
         watched = _Watched(stop, event)
         _hear(watched)
         self._turns[claim.session, claim.epoch] = watched
         self._version = -1  # a request may have come since the claim, and been read when nobody here was concerned
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._look(), name="power_loop.watch")
+        # A short turn never asks: the claim cleared old requests, and a later one is heard within a tick.
+        if self._timer is None and self._task is None:
+            self._wind()
 
     def remove(self, claim: Claim) -> None:
+        """The timer stays wound: the next turn of many in a row needs no new one."""
         self._turns.pop((claim.session, claim.epoch), None)
-        if not self._turns and self._task is not None:
+
+    def end(self) -> None:
+        """Look no more."""
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
             self._task.cancel()
-            self._task = None
+
+    def _wind(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._turns:
+            self._task = asyncio.get_running_loop().create_task(self._look(), name="power_loop.watch")
 
     async def _look(self) -> None:
-        while True:
-            # A short turn never asks: the claim cleared old requests, and a later one is heard within a tick.
-            await asyncio.sleep(TICK)
-            for watched in self._turns.values():
-                _hear(watched)
-            try:
-                await self._ask_store()
-            except PowerLoopError as error:
-                # A store that cannot be read now is the turn's to find out; the stop event must still be heard.
-                LOG.warning("requests to stop cannot be read: %s", error)
+        for watched in self._turns.values():
+            _hear(watched)
+        try:
+            await self._ask_store()
+        except PowerLoopError as error:
+            # A store that cannot be read now is the turn's to find out; the stop event must still be heard.
+            LOG.warning("requests to stop cannot be read: %s", error)
+        finally:
+            self._task = None
+            if not self._ended:
+                self._wind()
 
     async def _ask_store(self) -> None:
         version = await self._store.changed()

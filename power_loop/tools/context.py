@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,21 @@ from power_loop.tools.encode import Json, jsonable
 
 def _unheard(progress: Json) -> None:
     return None
+
+
+class Cancel:
+    """Whether a result is still wanted; set once, by the loop, asked from any thread."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +43,7 @@ class ToolContext:
     attempt: int = 1
     """1 for the first run; more says that an earlier run may have done the work, wholly or partly."""
     listener: Callable[[Json], None] = field(default=_unheard, repr=False)
-    cancel: threading.Event = field(default_factory=threading.Event, repr=False)
+    cancel: Cancel = field(default_factory=Cancel, repr=False)
 
     @property
     def cancelled(self) -> bool:

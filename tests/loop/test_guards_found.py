@@ -51,7 +51,8 @@ async def stopped_in(folder: Path, *tools: Tool, work: Work) -> None:
 
 
 @pytest.mark.acceptance("B1", "A1")
-async def test_all_results_are_on_disk_before_the_model_is_asked_again(tmp_path: Path) -> None:
+async def test_all_results_are_on_disk_before_what_the_model_says_of_them_is_acted_on(tmp_path: Path) -> None:
+    """The model is asked while they are on their way; nothing else happens before they are there."""
     states: list[str] = []
 
     @tool(effect="read")
@@ -59,15 +60,18 @@ async def test_all_results_are_on_disk_before_the_model_is_asked_again(tmp_path:
         """Looks."""
         return "seen"
 
-    async def model(request: ChatRequest) -> str:
+    @tool(effect="once")
+    async def act() -> str:
+        """Acts."""
         states.extend(str(call.state) for call in await loop.get_calls("s"))
         return "done"
 
-    loop = open_loop(tmp_path, [calls(("look", {}), ("look", {})), model], tools=[look])
+    script = [calls(("look", {}), ("look", {})), calls(("act", {})), "done"]
+    loop = open_loop(tmp_path, script, tools=[look, act])
     async with loop:
         await loop.create_session("s")
         await loop.send("go", "s")
-    assert states == ["succeeded", "succeeded"]
+    assert states == ["succeeded", "succeeded", "started"]
 
 
 @pytest.mark.acceptance("B2")

@@ -56,7 +56,7 @@ class SqliteThread:
         return future
 
     def post(self, work: Callable[[], None], then: Callable[[BaseException | None], None]) -> None:
-        """Run `work` on the thread, after whatever was asked of it before; `then` hears on the event loop how it went."""
+        """Run `work` on the thread, after whatever was asked of it before; `then` hears on the loop how it went."""
         if not self._inside._running:
             raise LoopClosedError("the store is closed; open it again")
         loop = asyncio.get_running_loop()

@@ -2,11 +2,12 @@
 
 A change is a plain function over a `Port`. A batch is one transaction. A change that raises before it has written
 anything fails alone; where one raises later, the batch is written once more with a savepoint a change; where the
-transaction fails as a whole, each change is tried by itself. Nobody's cancellation reaches the connection; what was handed in is carried out. No task runs in here:
-an event loop that shuts down cancels all tasks, and whoever waits for a commit must hear of it even then.
+transaction fails as a whole, each change is tried by itself. Nobody's cancellation reaches the connection; what was
+handed in is carried out. No task runs in here: an event loop that shuts down cancels all tasks, and whoever waits for a
+commit must hear of it even then.
 
-A caller may ask to hear of its change *ahead*: once the batch is written, before it is flushed. Then the two are jobs of
-their own on the connection's thread, the second right behind the first.
+A caller may ask to hear of its change *ahead*: once the batch is written, before it is flushed. Then the two are jobs
+of their own on the connection's thread, the second right behind the first.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ class Writer:
                 self._connection.execute("ROLLBACK")
                 self._begin()
                 batch.outcomes = [self._saved(waiting.change) for waiting in batch.waiting]
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - `_undo` keeps it, or lets it go on
             self._undo(batch, error)
 
     def _begin(self) -> None:
@@ -179,7 +180,7 @@ class Writer:
             try:
                 self._port.reached("sql.commit")
                 self._connection.execute("COMMIT")
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - as above
                 self._undo(batch, error)
             else:
                 self.commits += 1
