@@ -61,7 +61,7 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
         self._chance = random.Random(seed)
         self._mood = _mood(self._chance)
         self._clock = 1000.0
-        self._waiting: dict[int, deque[tuple[SimpleQueue[Any], Any]]] = {}
+        self._waiting: dict[int, deque[tuple[_Stepwise, Any]]] = {}
         self._answers: SimpleQueue[asyncio.Handle] = SimpleQueue()
         self.after_thread: Callable[[], None] = lambda: None
         """Called after each step of a thread."""
@@ -82,7 +82,7 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
         self._answers.put(handle)
         return handle
 
-    def ask(self, queue: SimpleQueue[Any], job: Any) -> None:
+    def ask(self, queue: _Stepwise, job: Any) -> None:
         """Give a thread something to do; when it does it is a step of its own."""
         self._waiting.setdefault(id(queue), deque()).append((queue, job))
 
@@ -92,7 +92,8 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
             await asyncio.sleep(0)
 
     def _run_once(self) -> None:
-        threads = list(self._waiting)
+        # A transaction is carried out in one go or in two; nobody else's comes in between: the file is locked.
+        threads = [key for key, jobs in self._waiting.items() if jobs[0][0].mid_way()] or list(self._waiting)
         timer = self._next_timer()
         roll, mood = self._chance.random(), self._mood
         if timer is not None and timer - self._clock <= SOON and roll < mood.time:
@@ -156,15 +157,24 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
 class _Stepwise:
     """A connection's queue of jobs: what the loop puts in waits for its turn in the schedule."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self.connection = connection
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
 
     def put_nowait(self, job: Any) -> None:
         if isinstance(self._loop, ShuffledLoop) and asyncio._get_running_loop() is self._loop:
-            self._loop.ask(self._queue, job)
+            self._loop.ask(self, job)
         else:
-            self._queue.put(job)
+            self.put(job)
+
+    def put(self, job: Any) -> None:
+        self._queue.put(job)
+
+    def mid_way(self) -> bool:
+        """Whether the last job left a transaction open, and the next one ends it."""
+        connection = self.connection._connection
+        return connection is not None and connection.in_transaction
 
     def get(self) -> Any:
         return self._queue.get()
@@ -173,7 +183,7 @@ class _Stepwise:
 class _Stepped(aiosqlite.Connection):
     def __init__(self, connector: Any, iter_chunk_size: int) -> None:
         super().__init__(connector, iter_chunk_size)
-        self._tx = _Stepwise()  # type: ignore[assignment]
+        self._tx = _Stepwise(self)  # type: ignore[assignment]
         self._thread = Thread(target=_connection_worker_thread, args=(self._tx,), daemon=True)
 
 

@@ -35,6 +35,7 @@ from power_loop import (
     open_store,
     tool,
 )
+from power_loop.store.sqlite.store import SqliteStore
 from tests.model import faults
 
 SHORT: Final = 0.02
@@ -76,6 +77,8 @@ class Agent:
         options = self._options
         world = World(reached=self._dies)
         store = await open_store(options["path"], world=world)
+        assert isinstance(store, SqliteStore)
+        self._file = store
         if options["fault"]:
             store = faults.FAULTS[options["fault"]](store, options["path"])
         self._loop = StatefulAgentLoop(
@@ -119,6 +122,9 @@ class Agent:
             del self._answers[number]
 
     async def _model(self, request: ChatRequest) -> Any:
+        # The model may be asked while a commit is on its way; the other end compares with the file, so it waits.
+        while self._file._writer is not None and (idle := self._file._writer._idle) is not None:
+            await idle.wait()
         said = await self.ask(asked=list(request.messages), tools=bool(request.tools))
         if said.get("error"):
             raise ModelServerError("the endpoint is down", status=503)
