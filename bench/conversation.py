@@ -1,13 +1,16 @@
-"""The turn everybody runs: user, answer with two parallel calls, two results, final answer. 5 messages, 1.2 KB."""
+"""The turn everybody runs: user, answer with two parallel calls, two results, final answer. 5 messages, 1.2 KB.
+
+Only the standard library: peers import this in environments of their own. Every text of a turn carries its number
+(question `Q00000042`, calls `C00000042`, results `R00000042`), so that one can look on the disk for each of them.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
-from llm_client.messages import AssistantMessage, ToolCall
-from llm_client.service import Answer, ChatRequest, StreamEvent, Usage
-from power_loop import Tool, tool
+Message = dict[str, Any]
 
 MESSAGES_A_TURN: Final = 5
 MODEL: Final = "bench"
@@ -17,88 +20,120 @@ ANSWER: Final = (
     "Lisbon is the better plan: 21 degrees, light wind from the west, no rain until Sunday night. Oslo has 4 degrees, "
     "sleet from noon on and gusts up to 60 km/h; if it must be Oslo, go before eleven and take the tram back."
 )
-CALLS: Final = (
-    ("forecast", '{"city": "Lisbon", "days": 5, "unit": "celsius"}'),
-    ("forecast", '{"city": "Oslo", "days": 5, "unit": "celsius"}'),
-)
+CITIES: Final = ("Lisbon", "Oslo")
+ABOUT: Final = "The weather of the coming days in a city."
+TOOL: Final[dict[str, Any]] = {
+    "type": "function",
+    "function": {
+        "name": "forecast",
+        "description": ABOUT,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "trip": {"type": "string"}},
+            "required": ["city", "days", "trip"],
+        },
+    },
+}
+_TRIP: Final = "Trip Q"
 
-
-@tool(effect="read", parallel=True)
-async def forecast(city: str, days: int, unit: str) -> str:
-    """The weather of the coming days in a city."""
-    return weather(city)
-
-
-def weather(city: str) -> str:
-    return f"{city}: 21, light wind from the west, dry; 20, calm, dry; 22, calm, some haze in the morning; in {UNIT} "
-
-
-def tools() -> list[Tool]:
-    return [forecast]
+on_call: Callable[[str, str], None] | None = None
+"""Hears of every tool that is entered: city and trip. Only `before_effect` listens."""
+on_results: Callable[[int], None] | None = None
+"""Hears of every request in process that carries the results of a turn: its number."""
 
 
 def question(number: int) -> str:
-    return f"{number}. {QUESTION}"
+    return f"{_TRIP}{number:08d}. {QUESTION}"
 
 
-USAGE: Final = Usage(prompt_tokens=40, completion_tokens=60)
-ASKS: Final = Answer(
-    message=AssistantMessage(
-        tool_calls=tuple(ToolCall(id=f"call_{n}", name=name, arguments=text) for n, (name, text) in enumerate(CALLS))
-    ),
-    finish_reason="tool_calls",
-    usage=USAGE,
-    model=MODEL,
-)
-SAYS: Final = Answer(message=AssistantMessage(content=ANSWER), finish_reason="stop", usage=USAGE, model=MODEL)
+def number_in(text: str) -> int:
+    """The number of the last question in a text."""
+    at = text.rindex(_TRIP) + len(_TRIP)
+    return int(text[at : at + 8])
 
 
-class InProcessModel:
-    """An `LLMService` that costs nothing: it looks at the last message alone."""
-
-    model = MODEL
-    replay_reasoning = False
-
-    async def complete(self, request: ChatRequest) -> Answer:
-        return SAYS if request.messages[-1].startswith('{"role":"tool"') else ASKS
-
-    async def stream(self, request: ChatRequest) -> Any:
-        events: list[StreamEvent] = [await self.complete(request)]
-        for event in events:
-            yield event
-
-    async def aclose(self) -> None:
-        return None
+def call_id(number: int, place: int) -> str:
+    return f"call_{number:08d}_{place}"
 
 
-def body_of(answer: Answer) -> bytes:
-    """The answer as an endpoint sends it."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.message.content}
-    if answer.message.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in answer.message.tool_calls
-        ]
-    return json.dumps(
-        {
-            "id": "chatcmpl-bench",
-            "object": "chat.completion",
-            "created": 1_700_000_000,
-            "model": MODEL,
-            "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason, "logprobs": None}],
-            "usage": {"prompt_tokens": 40, "completion_tokens": 60, "total_tokens": 100},
-        }
-    ).encode()
-
-
-def stored_turn(number: int) -> list[str]:
-    """The five messages as JSON texts, for those who store them by hand."""
-    results = [weather(json.loads(text)["city"]) for _, text in CALLS]
-    asked = json.loads(body_of(ASKS))["choices"][0]["message"]
-    messages = [
-        {"role": "user", "content": question(number)},
-        asked,
-        *({"role": "tool", "content": text, "tool_call_id": f"call_{n}"} for n, text in enumerate(results)),
-        {"role": "assistant", "content": ANSWER},
+def calls(number: int) -> list[tuple[str, str, str]]:
+    """The two calls of an answer: id, name, arguments."""
+    return [
+        (call_id(number, place), "forecast", f'{{"city": "{city}", "days": 5, "trip": "C{number:08d}"}}')
+        for place, city in enumerate(CITIES)
     ]
-    return [json.dumps(message, separators=(",", ":")) for message in messages]
+
+
+def weather(city: str, trip: str) -> str:
+    return f"R{trip[1:]} {city}: 21, wind from the west, dry; 20, calm, dry; 22, calm, haze in the morning; in {UNIT}"
+
+
+async def forecast(city: str, days: int, trip: str) -> str:
+    """The weather of the coming days in a city."""
+    if on_call is not None:
+        on_call(city, trip)
+    return weather(city, trip)
+
+
+async def called(arguments: str) -> str:
+    """A call's result, for those who run their tools by hand."""
+    return await forecast(**json.loads(arguments))
+
+
+def after_results(last: str) -> bool:
+    """Whether the last text of a request is a result; for models in process, which look at nothing else."""
+    if not last.startswith("R"):
+        return False
+    if on_results is not None:
+        on_results(int(last[1:9]))
+    return True
+
+
+def asks(number: int) -> Message:
+    """The message that asks for the two calls."""
+    return {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": key, "type": "function", "function": {"name": name, "arguments": text}}
+            for key, name, text in calls(number)
+        ],
+    }
+
+
+def says() -> Message:
+    """The message that ends a turn."""
+    return {"role": "assistant", "content": ANSWER}
+
+
+def user(number: int) -> Message:
+    return {"role": "user", "content": question(number)}
+
+
+def result(key: str, text: str) -> Message:
+    return {"role": "tool", "content": text, "tool_call_id": key}
+
+
+def completion(message: Message) -> bytes:
+    """An answer as an endpoint sends it."""
+    said = {"index": 0, "message": message, "finish_reason": "tool_calls" if "tool_calls" in message else "stop"}
+    usage = {"prompt_tokens": 40, "completion_tokens": 60, "total_tokens": 100}
+    head = {"id": "chatcmpl-bench", "object": "chat.completion", "created": 1_723_456_789, "model": MODEL}
+    return json.dumps({**head, "choices": [{**said, "logprobs": None}], "usage": usage}).encode()
+
+
+def turn(number: int) -> list[Message]:
+    """All five messages of a turn."""
+    results = [
+        result(call_id(number, place), weather(city, f"C{number:08d}")) for place, city in enumerate(CITIES)
+    ]
+    return [user(number), asks(number), *results, says()]
+
+
+def history(messages: int) -> list[Message]:
+    """What a session of so many messages holds; whole turns."""
+    return [message for number in range(-(-messages // MESSAGES_A_TURN)) for message in turn(number)]
+
+
+def text_of(message: Message) -> str:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -18,3 +18,5 @@ class Plan:
     """Which contestants take part, by the names of their files in `bench/peers`."""
     folder: Path
     """Where databases go: its disk is what is measured. Whoever makes files there removes them again."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Contestants that cannot take part after all, and why."""

@@ -1,7 +1,7 @@
 """A model server that is not what is measured: it looks at the end of a body only, in a process of its own.
 
 `power_loop.testing.ScriptedServer` reads and checks every message of every request, as it should: 10,000 of them cost
-it more than all contestants together.
+it more than all contestants together. Only the standard library.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
-from bench.conversation import ASKS, SAYS, body_of
+from bench.conversation import asks, completion, says
+
+_NUMBER: Final = b"%08d" % 0
 
 
 def _answer(body: bytes) -> bytes:
@@ -20,7 +24,8 @@ def _answer(body: bytes) -> bytes:
     return head % len(body) + body
 
 
-_ASKS, _SAYS = _answer(body_of(ASKS)), _answer(body_of(SAYS))
+_ASKS: Final = _answer(completion(asks(0)))
+_SAYS: Final = _answer(completion(says()))
 
 
 class _Connection(asyncio.Protocol):
@@ -43,7 +48,11 @@ class _Connection(asyncio.Protocol):
             self._end = blank + 4 + length
         if len(self._got) >= self._end:
             last = self._got.rfind(b'"role"', 0, self._end)
-            self._transport.write(_SAYS if b"tool" in self._got[last : last + 16] else _ASKS)
+            if b"tool" in self._got[last : last + 16]:
+                self._transport.write(_SAYS)
+            else:
+                at = self._got.rfind(b"Trip Q", 0, self._end) + 6
+                self._transport.write(_ASKS.replace(_NUMBER, bytes(self._got[at : at + 8])))
             del self._got[: self._end]
             self._end = -1
 
@@ -59,7 +68,11 @@ async def _serve() -> None:
 def running() -> Iterator[str]:
     """The address of a server process that ends with the block."""
     with subprocess.Popen(
-        [sys.executable, "-m", "bench.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
