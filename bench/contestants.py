@@ -23,7 +23,7 @@ PRAGMAS: Final[dict[str, dict[str, str]]] = {}
 """The journal of each contestant's databases."""
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """A contestant could not do as it was told; says what it said."""
 
 
@@ -74,7 +74,7 @@ class Contestant:
         """Give a command and wait for what it found.
 
         Raises:
-            Failed: it said no, died, or took too long.
+            FailedError: it said no, died, or took too long.
         """
         assert self._process is not None
         assert self._process.stdin is not None
@@ -112,13 +112,13 @@ class Contestant:
             line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
         except TimeoutError:
             self._process.kill()
-            raise Failed(f"took more than {PATIENCE:.0f} s") from None
+            raise FailedError(f"took more than {PATIENCE:.0f} s") from None
         if not line:
             said = self._log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-            raise Failed(f"ended; its last words: {said[-1][:200]}")
+            raise FailedError(f"ended; its last words: {said[-1][:200]}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise Failed(answer["error"])
+            raise FailedError(answer["error"])
         return answer
 
 
@@ -146,7 +146,7 @@ async def entered(
                 contestant = Contestant(name, folder / name)
                 try:
                     await contestant.start(url, histories)
-                except Failed as error:
+                except FailedError as error:
                     plan.absent[name] = str(error)
                     print(f"  {name} cannot take part: {error}", flush=True)
                     await contestant.end()

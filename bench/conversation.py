@@ -36,6 +36,8 @@ TOOL: Final[dict[str, Any]] = {
 }
 _TRIP: Final = "Trip Q"
 
+entered = 0
+"""How many tools have been entered in this process: whoever runs fewer than it should is caught by it."""
 on_call: Callable[[str, str], None] | None = None
 """Hears of every tool that is entered: city and trip. Only `before_effect` listens."""
 on_results: Callable[[int], None] | None = None
@@ -56,12 +58,14 @@ def call_id(number: int, place: int) -> str:
     return f"call_{number:08d}_{place}"
 
 
+def arguments(number: int) -> list[dict[str, Any]]:
+    """What the two calls of an answer ask for."""
+    return [{"city": city, "days": 5, "trip": f"C{number:08d}"} for city in CITIES]
+
+
 def calls(number: int) -> list[tuple[str, str, str]]:
     """The two calls of an answer: id, name, arguments."""
-    return [
-        (call_id(number, place), "forecast", f'{{"city": "{city}", "days": 5, "trip": "C{number:08d}"}}')
-        for place, city in enumerate(CITIES)
-    ]
+    return [(call_id(number, place), "forecast", json.dumps(wanted)) for place, wanted in enumerate(arguments(number))]
 
 
 def weather(city: str, trip: str) -> str:
@@ -70,6 +74,8 @@ def weather(city: str, trip: str) -> str:
 
 async def forecast(city: str, days: int, trip: str) -> str:
     """The weather of the coming days in a city."""
+    global entered
+    entered += 1
     if on_call is not None:
         on_call(city, trip)
     return weather(city, trip)
@@ -116,17 +122,40 @@ def result(key: str, text: str) -> Message:
 
 def completion(message: Message) -> bytes:
     """An answer as an endpoint sends it."""
-    said = {"index": 0, "message": message, "finish_reason": "tool_calls" if "tool_calls" in message else "stop"}
-    usage = {"prompt_tokens": 40, "completion_tokens": 60, "total_tokens": 100}
-    head = {"id": "chatcmpl-bench", "object": "chat.completion", "created": 1_723_456_789, "model": MODEL}
-    return json.dumps({**head, "choices": [{**said, "logprobs": None}], "usage": usage}).encode()
+    said = {"index": 0, "message": message, "finish_reason": _finish(message), "logprobs": None}
+    return json.dumps({**_head("chat.completion"), "choices": [said], "usage": _USAGE}).encode()
+
+
+def chunks(message: Message) -> bytes:
+    """The same as a stream, in as few events as that can have."""
+    head = _head("chat.completion.chunk")
+    delta = dict(message)
+    if "tool_calls" in delta:
+        delta["tool_calls"] = [{"index": place, **call} for place, call in enumerate(delta["tool_calls"])]
+    said = {"index": 0, "delta": delta, "finish_reason": None}
+    ended = {"index": 0, "delta": {}, "finish_reason": _finish(message)}
+    events: list[Message] = [
+        {**head, "choices": [said]},
+        {**head, "choices": [ended]},
+        {**head, "choices": [], "usage": _USAGE},
+    ]
+    return b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
+
+
+_USAGE: Final = {"prompt_tokens": 40, "completion_tokens": 60, "total_tokens": 100}
+
+
+def _head(kind: str) -> Message:
+    return {"id": "chatcmpl-bench", "object": kind, "created": 1_723_456_789, "model": MODEL}
+
+
+def _finish(message: Message) -> str:
+    return "tool_calls" if "tool_calls" in message else "stop"
 
 
 def turn(number: int) -> list[Message]:
     """All five messages of a turn."""
-    results = [
-        result(call_id(number, place), weather(city, f"C{number:08d}")) for place, city in enumerate(CITIES)
-    ]
+    results = [result(call_id(number, place), weather(city, f"C{number:08d}")) for place, city in enumerate(CITIES)]
     return [user(number), asks(number), *results, says()]
 
 

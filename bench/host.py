@@ -3,8 +3,8 @@
 Commands come as lines of JSON on standard input, answers go as lines of JSON to what was standard output when it began;
 whatever a contestant prints goes to standard error. It ends with its standard input.
 
-`open` makes and opens the contestant (its `import` and `open` seconds apart), `run` runs turns, `watch` asks the process
-behind a pair of pipes what is on disk (`bench.watching`), `close` closes it and says what its files hold.
+`open` makes and opens the contestant (its `import` and `open` seconds apart), `run` runs turns, `watch` asks the
+process behind a pair of pipes what is on disk (`bench.watching`), `close` closes it and says what its files hold.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, Final
 
+from bench import conversation as c
 from bench import counting
 from bench.peers import peer
 
@@ -54,6 +55,7 @@ class Host:
                 each.append(perf_counter() - begun)
 
         gc.collect()
+        entered = c.entered
         client, commits, written = self._peer.client_seconds, self._commits(), _written()
         os.access(MARK, os.F_OK)
         wall, cpu = perf_counter(), process_time()
@@ -63,6 +65,8 @@ class Host:
             await asyncio.gather(*map(one, sessions))
         wall, cpu = perf_counter() - wall, process_time() - cpu
         os.access(MARK, os.F_OK)
+        if (ran := c.entered - entered) != len(c.CITIES) * turns * len(sessions):
+            raise RuntimeError(f"{ran} tools ran in {turns * len(sessions)} turns")
         return {
             "wall": wall,
             "cpu": cpu,

@@ -14,18 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.conversation import asks, completion, says
+from bench.conversation import asks, chunks, completion, says
 
 _NUMBER: Final = b"%08d" % 0
 
 
-def _answer(body: bytes) -> bytes:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    return head % len(body) + body
+def _answer(body: bytes, kind: bytes = b"application/json") -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (kind, len(body), body)
 
 
-_ASKS: Final = _answer(completion(asks(0)))
-_SAYS: Final = _answer(completion(says()))
+_STREAM: Final = b"text/event-stream"
+_ASKS: Final = (_answer(completion(asks(0))), _answer(chunks(asks(0)), _STREAM))
+_SAYS: Final = (_answer(completion(says())), _answer(chunks(says()), _STREAM))
+_STREAMED: Final = (b'"stream":true', b'"stream": true')
 
 
 class _Connection(asyncio.Protocol):
@@ -48,11 +49,14 @@ class _Connection(asyncio.Protocol):
             self._end = blank + 4 + length
         if len(self._got) >= self._end:
             last = self._got.rfind(b'"role"', 0, self._end)
+            # Clients write the settings of a request before its messages or after them.
+            around = self._got[: min(300, last)] + self._got[last : self._end]
+            streamed = any(word in around for word in _STREAMED)
             if b"tool" in self._got[last : last + 16]:
-                self._transport.write(_SAYS)
+                self._transport.write(_SAYS[streamed])
             else:
                 at = self._got.rfind(b"Trip Q", 0, self._end) + 6
-                self._transport.write(_ASKS.replace(_NUMBER, bytes(self._got[at : at + 8])))
+                self._transport.write(_ASKS[streamed].replace(_NUMBER, bytes(self._got[at : at + 8])))
             del self._got[: self._end]
             self._end = -1
 

@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PLACE: Final = ROOT / ".bench"
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A contestant cannot take part; says why."""
 
 
@@ -43,7 +43,7 @@ async def ready(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         try:
             await _make(peer(name).packages)
-        except Unavailable as error:
+        except UnavailableError as error:
             absent[name] = str(error)
     return absent
 
@@ -65,7 +65,7 @@ async def _make(packages: tuple[str, ...]) -> None:
     said, _ = await process.communicate()
     if process.returncode:
         wrong = [line for line in said.decode().splitlines() if line.startswith("ERROR")]
-        raise Unavailable(f"pip could not install {', '.join(packages)}: {(wrong or ['?'])[-1][:200]}")
+        raise UnavailableError(f"pip could not install {', '.join(packages)}: {(wrong or ['?'])[-1][:200]}")
     stamp.write_text(wanted)
 
 

@@ -8,12 +8,15 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from bench import conversation as c
 from bench.peers.sockets import Message, Sockets
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS messages (session INTEGER, seq INTEGER, role TEXT, body TEXT, PRIMARY KEY (session, seq))"
+SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS messages "
+    "(session INTEGER, seq INTEGER, role TEXT, body TEXT, PRIMARY KEY (session, seq))"
+)
 
 
 def connected(path: Path) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""The floor of durability: one INSERT, one commit a message, in the thread that asks. Over HTTP with the client's post."""
+"""The floor of durability: one INSERT, one commit a message, in the thread that asks; over HTTP with `post`."""
 
 from __future__ import annotations
 
