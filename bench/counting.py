@@ -1,4 +1,4 @@
-"""Counts the commits of whoever uses sqlite3 in this process, by what its connections run. Too slow to be timed with."""
+"""Counts the commits of whoever uses sqlite3 in this process, by what its connections run. Too slow to time with."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _STREAMED: Final = (b'"stream":true', b'"stream": true')
 class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._got = bytearray()
-        self._end = -1
+        self._start, self._end = 0, -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -46,11 +46,12 @@ class _Connection(asyncio.Protocol):
                 return
             head = bytes(self._got[:blank]).lower()
             length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
-            self._end = blank + 4 + length
+            self._start = blank + 4
+            self._end = self._start + length
         if len(self._got) >= self._end:
             last = self._got.rfind(b'"role"', 0, self._end)
             # Clients write the settings of a request before its messages or after them.
-            around = self._got[: min(300, last)] + self._got[last : self._end]
+            around = self._got[self._start : min(self._start + 300, last)] + self._got[last : self._end]
             streamed = any(word in around for word in _STREAMED)
             if b"tool" in self._got[last : last + 16]:
                 self._transport.write(_SAYS[streamed])

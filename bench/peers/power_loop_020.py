@@ -38,7 +38,7 @@ class PowerLoop020(Peer):
         self._store = old.SessionStore.open(str(folder / "old.db"))
         if self.synchronous is not None:
             self._store._conn.execute(f"PRAGMA synchronous = {self.synchronous}")
-        config = old.AgentLoopConfig(compactor=None)
+        config = old.AgentLoopConfig(compactor=None, system_prompt="You know the weather.")  # else one of 6 KB
         self._loop = old.StatefulAgentLoop(llm=model, store=self._store, config=config, tool_registry=tools)
         self._ids: dict[int, str] = {}
 
