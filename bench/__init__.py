@@ -1,7 +1,7 @@
-"""What a persisted turn costs: `python -m bench` measures, prints tables and writes JSON. No part of the package.
+"""What a durable turn costs, against others: `python -m bench`. No part of the package; docs/performance.md is its page.
 
-`conversation` is the one turn everybody runs; `subjects` who runs it (ours, ours without a store, raw sqlite3, the bare
-client), one class each; `measure` how, `workloads` what is measured; `report` prints it; `server` is a model server
-lean enough not to be what is measured; `child` what needs a process of its own. Contestants run interleaved in one
-process, so their ratios hold on a noisy machine; single times do not.
+`conversation` is the one turn everybody runs, `server` the model's; `peers` has the contestants, one file each, `host`
+runs one in a process of its own, in an environment that `venvs` makes; `contestants` is the driver's hold on it.
+`compare` has the workloads that compare, interleaved, `scale` those of size; `workloads` names them. `watching` looks
+on the disk in the middle of a turn, `counting` counts commits. `report`, `targets`, `plots`, `pages` tell of it.
 """

@@ -21,6 +21,8 @@ ANSWER: Final = (
     "sleet from noon on and gusts up to 60 km/h; if it must be Oslo, go before eleven and take the tram back."
 )
 CITIES: Final = ("Lisbon", "Oslo")
+CALLS: Final = tuple(("forecast", json.dumps({"city": city, "days": 5, "unit": "celsius"})) for city in CITIES)
+"""The calls of those who look for nothing on the disk (`bench.scale`): their tool takes a unit instead of a trip."""
 ABOUT: Final = "The weather of the coming days in a city."
 TOOL: Final[dict[str, Any]] = {
     "type": "function",
@@ -68,7 +70,7 @@ def calls(number: int) -> list[tuple[str, str, str]]:
     return [(call_id(number, place), "forecast", json.dumps(wanted)) for place, wanted in enumerate(arguments(number))]
 
 
-def weather(city: str, trip: str) -> str:
+def weather(city: str, trip: str = "C00000000") -> str:
     return f"R{trip[1:]} {city}: 21, wind from the west, dry; 20, calm, dry; 22, calm, haze in the morning; in {UNIT}"
 
 

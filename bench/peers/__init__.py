@@ -44,6 +44,7 @@ class Peer:
     """What it does for durability, in words."""
     equally_durable: ClassVar[bool] = False
     """Every step is flushed before the next effect, with synchronous=FULL or what equals it."""
+    stores: ClassVar[bool] = True
     in_process: ClassVar[bool] = True
     over_http: ClassVar[bool] = True
 

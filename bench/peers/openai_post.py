@@ -15,6 +15,7 @@ from bench.peers.sockets import results_of
 class OpenaiPost(Peer):
     title = "openai client, post"
     setting = "keeps nothing"
+    stores = False
     in_process = False
 
     def load(self) -> None:

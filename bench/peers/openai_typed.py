@@ -14,6 +14,7 @@ from bench.peers import Peer
 class OpenaiTyped(Peer):
     title = "openai client, typed method"
     setting = "keeps nothing"
+    stores = False
     in_process = False
 
     def load(self) -> None:

@@ -151,3 +151,9 @@ class Ours(Peer):
 
 
 PEER = Ours
+
+if __name__ == "__main__":  # PATH MESSAGES...: make a database to be copied, and nothing else
+    import asyncio
+    import sys
+
+    asyncio.run(fill(Path(sys.argv[1]), list(map(int, sys.argv[2:]))))

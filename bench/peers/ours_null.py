@@ -14,6 +14,7 @@ from bench.peers.ours import CONFIG, model, tools
 class OursNull(Peer):
     title = "power-loop, no store"
     setting = "NullSink: keeps nothing"
+    stores = False
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:
         from power_loop import AgentLoopConfig, ToolRegistry

@@ -14,6 +14,7 @@ class PydanticAi(Peer):
     title = "Pydantic AI"
     packages = ("pydantic-ai-slim[openai]==2.68.0", "openai==3.57.0")
     setting = "keeps nothing"
+    stores = False
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:
         from pydantic_ai import Agent, Tool

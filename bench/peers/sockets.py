@@ -60,6 +60,7 @@ async def keep_nothing(session: int, messages: Sequence[Message]) -> None:
 class Sockets(Peer):
     title = "plain sockets"
     setting = "keeps nothing"
+    stores = False
     keep: Keep = staticmethod(keep_nothing)
     """Called with what is new, before anything depends on it."""
 

@@ -13,6 +13,7 @@ class SocketsGroup(Sockets):
     title = "plain sockets + raw group commit"
     setting = "WAL, synchronous=FULL, group commit, 4 commits a turn"
     equally_durable = True
+    stores = True
     in_process = False
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:

@@ -82,6 +82,7 @@ class SqliteGroup(Sockets):
     title = "raw sqlite3, group commit"
     setting = "WAL, synchronous=FULL, one thread, 4 commits a turn"
     equally_durable = True
+    stores = True
     over_http = False
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:

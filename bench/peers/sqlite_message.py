@@ -15,6 +15,7 @@ class SqliteMessage(OpenaiPost):
     title = "raw sqlite3, a commit a message"
     setting = "WAL, synchronous=FULL, autocommit, 5 commits a turn"
     equally_durable = True
+    stores = True
     in_process = True
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:
