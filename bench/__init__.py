@@ -1,4 +1,4 @@
-"""What a durable turn costs, against others: `python -m bench`. No part of the package; docs/performance.md is its page.
+"""What a durable turn costs, against others: `python -m bench`. No part of the package. See docs/performance.md.
 
 `conversation` is the one turn everybody runs, `server` the model's; `peers` has the contestants, one file each, `host`
 runs one in a process of its own, in an environment that `venvs` makes; `contestants` is the driver's hold on it.

@@ -1,4 +1,4 @@
-"""`python -m bench`: what a durable turn costs, against others. See `--help`, and docs/performance.md for the method."""
+"""`python -m bench`: what a durable turn costs, against others. See `--help`; docs/performance.md has the method."""
 
 from __future__ import annotations
 
