@@ -14,6 +14,8 @@ from typing import Final
 from bench.peers import Peer, peer
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+OTHERS_SETTINGS: Final = ("OPENAI_", "POWER_LOOP_", "LANGSMITH_", "LANGCHAIN_", "DBOS_", "LOGFIRE_")
+"""Variables that contestants read: none is to be traced, or to talk to anybody, because of the shell it is run from."""
 PLACE: Final = ROOT / ".bench"
 
 
@@ -33,7 +35,7 @@ def environment_of(kind: type[Peer]) -> dict[str, str]:
     they would find our package in place of the release that they are to run.
     """
     home = ROOT if not kind.packages else _link()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "POWER_LOOP_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS_SETTINGS)}
     return {**kept, "PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -89,6 +89,7 @@ def _ours(where: str, found: dict[str, Any], lengths: Sequence[int]) -> Table:
         title=f"A turn in a warm session of so many messages, model {where}",
         head=["at message", "store and loop ms", f"at {lengths[0]} = 1", "client ms"],
         rows=rows,
+        note=f"{BATCH} turns a round, after one that is not measured; medians over rounds.",
     )
 
 
