@@ -14,7 +14,7 @@ from bench.report import Found, Table
 
 TURNS: Final = {1: 30, 10: 10, 100: 4, 500: 2}
 """A session and batch; one more before it is not measured."""
-ENOUGH: Final = 20.0
+ENOUGH: Final = 8.0
 """Seconds after which a contestant runs no further repetition of the same count."""
 ONLY: Final = {
     500: ("ours", "ours_normal", "ours_null", "sqlite_message", "sqlite_group", "sockets", "sockets_group"),
@@ -33,6 +33,7 @@ async def measure(plan: Plan) -> Found:
             first = 0
             for count in counts:
                 taking = [one for one in present if one.name in (*ONLY.get(count, (one.name,)), "openai_post")]
+                print(f"  model {where}: {count} at once", flush=True)
                 found = await _at_once(plan, taking, count, repetitions, first)
                 first += repetitions * count
                 data[where][str(count)] = {name: about(name) | figures for name, figures in found.items()}
@@ -44,14 +45,14 @@ async def _at_once(
     plan: Plan, present: list[Contestant], count: int, repetitions: int, first: int
 ) -> dict[str, dict[str, Any]]:
     """Each repetition has new sessions, so that those of slow contestants do not grow on."""
-    turns, began = TURNS[count], {one.name: 0.0 for one in present}
+    turns, taken = TURNS[count], {one.name: 0.0 for one in present}
     found: dict[str, dict[str, Any]] = {
         one.name: {"turns_a_second": [], "cpu": [], "commits": [], "written": []} for one in present
     }
     for repetition in range(repetitions):
         sessions = range(first + repetition * count, first + (repetition + 1) * count)
         for one in rotated(present, repetition):
-            if began[one.name] > ENOUGH or one.name in plan.absent:
+            if taken[one.name] > ENOUGH or one.name in plan.absent:
                 continue
             begun = perf_counter()
             try:
@@ -60,7 +61,7 @@ async def _at_once(
             except FailedError as error:
                 plan.absent[one.name] = f"failed with {count} sessions at once: {error}"
                 continue
-            began[one.name] += perf_counter() - begun
+            taken[one.name] += perf_counter() - begun
             figures, total = found[one.name], turns * count
             figures["turns_a_second"].append(total / said["wall"])
             for part in ("cpu", "commits", "written"):

@@ -31,6 +31,7 @@ async def measure(plan: Plan) -> Found:
             if (peer(name).in_process if url is None else peer(name).over_http) and name not in LEFT_OUT.get(where, ())
         ]
         async with entered(plan, names, url) as present:
+            print(f"  model {where}: {len(present)} contestants", flush=True)
             found = await _sessions(plan, present, turns, batch, passes)
         data[where] = {name: about(name) | figures for name, figures in found.items()}
         tables.append(_table(f"One session, {turns} turns, model {where}", data[where], points))
