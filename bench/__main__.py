@@ -60,7 +60,7 @@ def _measure(given: argparse.Namespace, result: dict[str, Any]) -> list[str]:
             print(f"\n== {name}", flush=True)
             begun = perf_counter()
             try:
-                found = asyncio.run(measure(plan))  # type: ignore[arg-type]
+                found = asyncio.run(measure(plan))
             except Exception:  # noqa: BLE001 - one workload's fault does not take the figures of the others
                 traceback.print_exc()
                 failed.append(name)

@@ -39,7 +39,7 @@ def installed() -> Counted:
     counted, connect = Counted(), sqlite3.connect
 
     def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        db = connect(*arguments, **options)
+        db: sqlite3.Connection = connect(*arguments, **options)
         db.set_trace_callback(counted.listener())
         return db
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from bench.plan import Plan
 from bench.report import Found
@@ -14,11 +14,11 @@ SCALE: Final = ("million", "appends", "recovery", "memory", "disk", "imports")
 NAMES: Final = COMPARE + SCALE
 
 
-def workload(name: str) -> Callable[[Plan], Awaitable[Found]] | None:
+def workload(name: str) -> Callable[[Plan], Coroutine[Any, Any, Found]] | None:
     """Its `measure`; None if it is not there."""
     module = f"bench.{'compare' if name in COMPARE else 'scale'}.{name}"
     try:
-        found: Callable[[Plan], Awaitable[Found]] = import_module(module).measure
+        found: Callable[[Plan], Coroutine[Any, Any, Found]] = import_module(module).measure
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise

@@ -25,7 +25,8 @@ ONLY: Final = {
 async def measure(plan: Plan) -> Found:
     counts = (1, 10) if plan.quick else tuple(TURNS)
     repetitions = 2 if plan.quick else min(plan.repetitions, 5)
-    tables, data = [], {}
+    tables: list[Table] = []
+    data: dict[str, Any] = {}
     for where, url in (("in process", None), ("over HTTP", plan.url)):
         names = [name for name in ORDER if (peer(name).in_process if url is None else peer(name).over_http)]
         data[where] = {}

@@ -23,7 +23,8 @@ async def measure(plan: Plan) -> Found:
     turns, batch = (30, 15) if plan.quick else (TURNS, BATCH)
     points = (10, turns // 3, turns)
     passes = 2 if plan.quick else min(plan.repetitions, 5)
-    tables, data = [], {}
+    tables: list[Table] = []
+    data: dict[str, Any] = {}
     for where, url in (("in process", None), ("over HTTP", plan.url)):
         names = [
             name
@@ -76,13 +77,13 @@ async def _sessions(
 
 
 def _wall(batches: list[dict[str, Any]]) -> float:
-    return sum(batch["wall"] for batch in batches)
+    return float(sum(batch["wall"] for batch in batches))
 
 
 def at(figures: dict[str, Any], turn: int) -> float:
     """Milliseconds of a turn about there: the median of the nine around it, of all sessions."""
     near = [one for each in figures["each"] for one in each[max(0, turn - 5) : turn + 4]]
-    return 1000 * median(near)
+    return float(1000 * median(near))
 
 
 def _table(title: str, found: dict[str, dict[str, Any]], points: tuple[int, ...]) -> Table:

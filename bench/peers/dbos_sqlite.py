@@ -41,7 +41,7 @@ class DbosSqlite(Peer):
             config={
                 "name": "bench",
                 "system_database_url": f"sqlite:///{path}",
-                "run_admin_server": False,  # type: ignore[typeddict-unknown-key]
+                "run_admin_server": False,
                 "log_level": "ERROR",
             }
         )

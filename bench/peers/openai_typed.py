@@ -20,7 +20,7 @@ class OpenaiTyped(Peer):
     def load(self) -> None:
         import openai
 
-        assert openai.AsyncOpenAI
+        openai.AsyncOpenAI(api_key="bench")
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:
         import openai

@@ -118,9 +118,8 @@ class Ours(Peer):
     synchronous: ClassVar[str] = "FULL"
 
     def load(self) -> None:
-        from power_loop import OpenAIChatService, StatefulAgentLoop
+        from power_loop import OpenAIChatService
 
-        assert StatefulAgentLoop
         OpenAIChatService(model=c.MODEL, base_url="http://127.0.0.1:1/v1", api_key="bench")  # imports the client
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import conversation as c
 from bench.peers import Peer
@@ -18,16 +19,14 @@ class OursNull(Peer):
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:
         from power_loop import AgentLoopConfig, ToolRegistry
-        from power_loop.loop.reopen import Warm
         from power_loop.loop.turn import Gear
-        from power_loop.transcript.view import Entry, View
+        from power_loop.transcript.view import Entry
         from power_loop.values import World
 
         self._model = model(url)
         config = AgentLoopConfig(**CONFIG)  # type: ignore[arg-type]
         self._gear = Gear(llm=self._model, tools=ToolRegistry.of(tools()), config=config, world=World())
-        self._new = lambda view=(): Warm(key=1, epoch=0, view=View(view), context_tokens=0, may_fold=True)
-        self._warm: dict[int, tuple[Warm, int]] = {}
+        self._warm: dict[int, tuple[Any, int]] = {}
         for session, messages in enumerate(histories):
             entries = [
                 Entry(
@@ -39,7 +38,7 @@ class OursNull(Peer):
                 )
                 for seq, message in enumerate(c.history(messages), start=1)
             ]
-            self._warm[session] = (self._new(entries), len(entries) + 1)
+            self._warm[session] = (_warm(entries), len(entries) + 1)
 
     async def turn(self, session: int) -> None:
         await asyncio.create_task(self._turn(session, c.question(self.next_number())))
@@ -56,7 +55,7 @@ class OursNull(Peer):
         from power_loop.store.contract import Begun, Claim
         from power_loop.values import SessionId
 
-        warm, seq = self._warm.get(session) or (self._new(), 1)
+        warm, seq = self._warm.get(session) or (_warm(()), 1)
         number = warm.epoch + 1
         begun = Begun(
             claim=Claim(key=1, session=SessionId(f"s{session}"), epoch=number, turn=number),
@@ -91,6 +90,13 @@ class OursNull(Peer):
     @property
     def client_seconds(self) -> float | None:
         return self._model.spent
+
+
+def _warm(entries: Sequence[Any]) -> Any:
+    from power_loop.loop.reopen import Warm
+    from power_loop.transcript.view import View
+
+    return Warm(key=1, epoch=0, view=View(entries), context_tokens=0, may_fold=True)
 
 
 async def _none() -> tuple[()]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ class PowerLoop020(Peer):
     synchronous: ClassVar[str | None] = None
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:
-        import power_loop as old
+        old: Any = import_module("power_loop")  # not the one beside us, which type checkers know
 
         tools = old.ToolRegistry()
         described = c.TOOL["function"]
@@ -52,17 +53,18 @@ class PowerLoop020(Peer):
 
 
 def _in_process() -> Any:
-    from llm_client.interface import LLMResponse, LLMTokenUsage
+    old: Any = import_module("llm_client.interface")
+    answer = old.LLMResponse
 
-    usage = LLMTokenUsage(prompt_tokens=40, completion_tokens=60, total_tokens=100)
+    usage = old.LLMTokenUsage(prompt_tokens=40, completion_tokens=60, total_tokens=100)
 
     class InProcess:
         async def complete(self, request: Any, **_: Any) -> Any:
             last = request.messages[-1]["content"]
             if c.after_results(last):
-                return LLMResponse(raw_text=c.ANSWER, content_text=c.ANSWER, token_usage=usage)
+                return answer(raw_text=c.ANSWER, content_text=c.ANSWER, token_usage=usage)
             calls = c.asks(c.number_in(last))["tool_calls"]
-            return LLMResponse(raw_text="", tool_calls=calls, token_usage=usage)
+            return answer(raw_text="", tool_calls=calls, token_usage=usage)
 
     return InProcess()
 

@@ -11,7 +11,8 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from bench import conversation as c
-from bench.peers.sockets import Message, Sockets
+from bench.conversation import Message
+from bench.peers.sockets import Sockets
 
 SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS messages "
