@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log10
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -115,14 +116,21 @@ def _line(axes: Any, name: str, figures: Data, x: Sequence[float], y: Sequence[f
 
 def _labels(axes: Any, ends: Sequence[tuple[float, str, str]], at: int) -> None:
     """Name each line at its right end, far enough apart to be read."""
-    low, high = axes.get_ylim()
-    gap = (high / low) ** (1 / 22)
-    last = 0.0
-    for value, title, colour in sorted(ends):
-        last = max(value, last * gap)
+    low, high = map(log10, axes.get_ylim())
+    gap = (high - low) / 23
+    ends = sorted(ends)
+    places = [log10(value) for value, _, _ in ends]
+    for _ in range(500):  # who are too near push each other away
+        for lower in range(len(places) - 1):
+            more = (gap - (places[lower + 1] - places[lower])) / 2
+            if more > 0:
+                places[lower] -= more
+                places[lower + 1] += more
+    for place, (_, title, colour) in zip(places, ends, strict=True):
         dark = "#777777" if colour == OTHERS else colour
-        axes.annotate(title, (at, last), xytext=(6, 0), textcoords="offset points", va="center", color=dark, fontsize=8)
-    axes.set_ylim(low, max(high, last * gap))
+        offset = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+        axes.annotate(title, (at, 10**place), color=dark, **offset)
+    axes.set_ylim(10 ** min(low, *places), 10 ** max(high, *places))
 
 
 def _at_once(plt: Any, data: Data) -> Any:
