@@ -70,5 +70,5 @@ def table(took_part: dict[str, dict[str, Any]]) -> Table:
     for name, one in took_part.items():
         packages = ", ".join(package.replace("==", " ") for package in one["packages"]) or "(the benchmark's own)"
         rows.append([titled(name), one["setting"], packages, one["absent"] or "yes"])
-    note = "* every step is on disk (synchronous=FULL or equal) before the next effect: equally durable."
+    note = "A star: every step is on disk (synchronous=FULL or equal) before the next effect: equally durable."
     return Table(title="Contestants", head=["", "setting", "packages", "took part"], rows=rows, note=note)

@@ -14,7 +14,7 @@ from bench.peers import peer
 from bench.venvs import ROOT
 
 BASE: Final = "ours"
-DURABLE_NOTE: Final = "* every step is on disk (synchronous=FULL or equal) before the next effect."
+DURABLE_NOTE: Final = "A star: every step is on disk (synchronous=FULL or equal) before the next effect."
 
 
 def titled(name: str) -> str:

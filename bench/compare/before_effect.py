@@ -46,7 +46,7 @@ async def measure(plan: Plan) -> Found:
         "results, at the next request",
         "setting",
     ]
-    note = "* is what each claims; this is what a reader of its database finds, while its process is stopped."
+    note = "The star is what each claims; this is what a reader of its database finds, while its process is stopped."
     return Found(tables=[Table(title="On disk before the next effect", head=head, rows=rows, note=note)], data=data)
 
 
