@@ -1,4 +1,4 @@
-"""`python -m bench.scale NAME [--quick]`: one workload of this folder alone, its tables and (with --json) its figures."""
+"""`python -m bench.scale NAME [--quick]`: one workload of this folder alone. See `--help`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,9 @@ USER: Final = '{"role":"user","content":"' + "x" * (SIZE - 28) + '"}'
 RESULT: Final = '{"role":"tool","tool_call_id":"call","content":"' + "x" * (SIZE - 50) + '"}'
 assert len(USER) == len(RESULT) == SIZE
 
-CALLED: Final = f.ModelCall(purpose="answer", model="m", usage=Usage(prompt_tokens=1, completion_tokens=1), milliseconds=1)
+CALLED: Final = f.ModelCall(
+    purpose="answer", model="m", usage=Usage(prompt_tokens=1, completion_tokens=1), milliseconds=1
+)
 
 
 class Contestant(Protocol):
@@ -204,7 +205,9 @@ async def batches(folder: str, repetitions: int, least: int) -> dict[str, Any]:
         await contestant.open(Path(folder) / f"{number}.db")
     found: dict[str, Any] = {}
     for writers in WRITERS:
-        figures = {one.name: {"rate": [], "commits": [], "cpu": []} for one in contestants}
+        figures: dict[str, dict[str, list[float]]] = {
+            one.name: {"rate": [], "commits": [], "cpu": []} for one in contestants
+        }
         for repetition in range(-1, repetitions):
             for contestant in _turned(contestants, repetition):
                 total = min(max(least, writers * least // 10), contestant.most)

@@ -34,7 +34,7 @@ async def ask(role: Role, /, **arguments: Any) -> Any:
 
 
 async def start(role: Role, /, **arguments: Any) -> Process:
-    """The same, left running: what it prints comes through `stdout`. Its `stdin` must stay open as long as it is to live."""
+    """The same, left running: what it prints comes through `stdout`. It lives as long as its `stdin` is open."""
     command = [sys.executable, "-m", "bench.scale.child", role.__module__, role.__name__, json.dumps(arguments)]
     return await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 

@@ -1,4 +1,4 @@
-"""A database of a million messages against a small one: opening, first sends, lists, looks, and the plans behind them."""
+"""A database of a million messages against a small one: opening, first sends, lists, and the plans behind them."""
 
 from __future__ import annotations
 
@@ -163,7 +163,9 @@ async def work_of(database: str, existing: str) -> dict[str, Any]:
 async def _command(database: str) -> float:
     """Wall time of `power-loop sessions`, the interpreter's start included."""
     begun = perf_counter()
-    said = await output([sys.executable, "-c", "from power_loop.cli import main; main()", "--db", database, "sessions", "--json"])
+    said = await output(
+        [sys.executable, "-c", "from power_loop.cli import main; main()", "--db", database, "sessions", "--json"]
+    )
     taken = perf_counter() - begun
     assert len(json.loads(said)["sessions"]) == PAGE
     return taken
@@ -185,10 +187,12 @@ def _found(about: Any, firsts: Any, looks: Any, command: Any, work: Any) -> Foun
         count = looks["large"][0]["statements"][name]
         rows.append([name, median(a) * 1000, median(b) * 1000, _ratio(a, b), median(raws) * 1000, over, count])
     cli = _ratio(command["large"], command["small"])
-    rows.append(["power-loop sessions", median(command["large"]) * 1000, median(command["small"]) * 1000, cli] + [None] * 3)
+    rows.append(
+        ["power-loop sessions", median(command["large"]) * 1000, median(command["small"]) * 1000, cli] + [None] * 3
+    )
     messages = about["sessions"] * TURNS * MESSAGES_A_TURN
     times = Table(
-        title=f"A database of {messages:,} messages ({about['bytes'] / 1e6:,.0f} MB) against a small one, fresh processes",
+        title=f"A database of {messages:,} messages ({about['bytes'] / 1e6:,.0f} MB) against a small one",
         head=["", "ms", "ms, small", "small = 1", "raw ms", "raw = 1", "statements"],
         rows=rows,
         note="Raw: the same statements with the same values by sqlite3 alone, fetched, on a connection of its own.",
@@ -213,4 +217,3 @@ def _found(about: Any, firsts: Any, looks: Any, command: Any, work: Any) -> Foun
 
 def _ratio(these: list[float], those: list[float]) -> float:
     return median(a / b for a, b in zip(these, those, strict=True))
-

@@ -26,7 +26,7 @@ CALLS: Final = 2
 READY: Final = b"ready\n"
 
 EXPECTED: Final = {
-    # How many messages a session has in the end, its open calls, its state, and its last turn's status.
+    # Message numbers given out (open calls' too), open calls, state of the session, status of its last turn.
     "resume": (5, 0, "idle", "completed"),
     "report": (4, CALLS, "interrupted_in_tools", "interrupted"),
     "abort": (4, 0, "stopped", "cancelled"),
@@ -46,15 +46,19 @@ async def measure(plan: Plan) -> Found:
                     shutil.copyfile(f"{killed}{end}", f"{copy}{end}")
                 figures[way].append(await ask(recover, database=str(copy), way=way, sessions=sessions))
     rows = []
-    for way, runs in figures.items():
+    for word, runs in figures.items():
         took, commits, changes = (median(run[part] for run in runs) for part in ("seconds", "commits", "changes"))
         opened = median(run["opened"] for run in runs)
-        rows.append([f'recover("{way}")', took, sessions / took, commits, commits / sessions, changes / sessions, opened])
+        rows.append(
+            [f'recover("{word}")', took, sessions / took, commits, commits / sessions, changes / sessions, opened]
+        )
     heads = ["", "seconds", "sessions/s", "commits", "commits a session", "changes a session", "opened in s"]
-    title = f"{sessions:,} sessions of a killed process, each inside {CALLS} running tool calls, recovered by a fresh one"
-    targets = {f"{way}_sessions_per_second": sessions / median(run["seconds"] for run in figures[way]) for way in WAYS}
+    title = (
+        f"{sessions:,} sessions of a killed process, each inside {CALLS} running tool calls, recovered by a fresh one"
+    )
+    rates = {way: sessions / median(run["seconds"] for run in figures[way]) for way in WAYS}
     note = "Model in process, tools with effect `read`, jitter 0. Every session was looked at afterwards."
-    data = {"sessions": sessions, "runs": figures, "targets": targets}
+    data = {"sessions": sessions, "runs": figures, "sessions_per_second": rates, "targets": {}}
     return Found(tables=[Table(title=title, head=heads, rows=rows, note=note)], data=data)
 
 

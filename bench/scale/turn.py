@@ -31,9 +31,7 @@ class Talk:
     answer: str
 
 
-STANDARD: Final = Talk(
-    question=c.question(1), thought=None, result=c.weather("Lisbon"), answer=c.ANSWER
-)
+STANDARD: Final = Talk(question=c.question(1), thought=None, result=c.weather("Lisbon"), answer=c.ANSWER)
 """1.2 KB a turn."""
 
 _LONGER: Final = (c.ANSWER + " ") * 5
@@ -114,6 +112,10 @@ async def fill(database: str, sessions: int, turns: int, talk: str = "standard",
                     await loop.send(texts.question, session)
 
         await asyncio.gather(*(worker() for _ in range(min(at_once, sessions))))
-    left = [end for end in ("-wal", "-journal") if Path(database + end).exists()]
+    return _closed_size(Path(database))
+
+
+def _closed_size(database: Path) -> int:
+    left = [end for end in ("-wal", "-journal") if Path(f"{database}{end}").exists()]
     assert not left, f"{left} were left after closing"
-    return Path(database).stat().st_size
+    return database.stat().st_size
