@@ -12,7 +12,7 @@ from typing import Any, Final
 from bench.plan import Plan
 from bench.report import Found, Table
 from bench.scale.child import ask
-from bench.scale.inside import Column, Part, columns_of, conversation_of, parts_of
+from bench.scale.inside import Column, Part, columns_of, conversation_of, parts_of, raw_size_of
 from bench.scale.turn import fill
 
 COLUMNS: Final = 20
@@ -41,15 +41,19 @@ async def measure(plan: Plan) -> Found:
             messages, texts = await asyncio.to_thread(conversation_of, path)
             parts = await asyncio.to_thread(parts_of, path)
             columns = await asyncio.to_thread(columns_of, path)
-            one = {"bytes": size, "messages": messages, "texts": texts, "ratio": size / texts}
-            rows.append([name, messages, texts / messages, size / messages, size / texts])
+            raw = await asyncio.to_thread(raw_size_of, path, Path(folder) / f"raw{number}.db")
+            one = {"bytes": size, "messages": messages, "texts": texts, "ratio": size / texts, "raw": raw / texts}
+            rows.append([name, messages, texts / messages, size / messages, size / texts, raw / texts])
             tables += [_by_part(name, parts, messages), _by_column(name, columns, messages)]
             data[name] = one | {"parts": [asdict(p) for p in parts], "columns": [asdict(c) for c in columns]}
     ratios = [one["ratio"] for one in data.values()]
-    head = ["", "messages", "JSON bytes a message", "on disk a message", "on disk for a byte of JSON"]
+    head = ["", "messages", "JSON bytes a message", "on disk a message", "on disk for a byte of JSON", "raw sqlite3"]
     title = "Bytes on disk after closing, the log folded in"
     targets = {"disk_ratio": max(ratios[:2]), "disk_ratio_long": ratios[2]}
-    return Found(tables=[Table(title=title, head=head, rows=rows), *tables], data={"shapes": data, "targets": targets})
+    note = "Raw sqlite3: the same messages in one table of (session, seq, role, body) with that primary key, no more."
+    return Found(
+        tables=[Table(title=title, head=head, rows=rows, note=note), *tables], data={"shapes": data, "targets": targets}
+    )
 
 
 def _by_part(name: str, parts: list[Part], messages: int) -> Table:

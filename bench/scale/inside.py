@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.scale.group import SCHEMA
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -84,6 +86,17 @@ def _is_rowid(connection: sqlite3.Connection, table: str) -> bool:
     keys = [row for row in connection.execute(f'PRAGMA table_info("{table}")') if row[5]]
     indexed = connection.execute(f'PRAGMA index_list("{table}")').fetchall()
     return len(keys) == 1 and not any(origin == "pk" for _, _, _, origin, _ in indexed)
+
+
+def raw_size_of(path: Path | str, new: Path | str) -> int:
+    """The bytes the same messages take in the raw table of `group`, in the order they were written: the floor."""
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute(SCHEMA)
+        connection.execute("ATTACH ? AS theirs", (str(path),))
+        connection.execute(
+            "INSERT INTO main.messages SELECT session, seq, role, body FROM theirs.messages ORDER BY rowid"
+        )
+    return Path(new).stat().st_size
 
 
 def conversation_of(path: Path | str) -> tuple[int, int]:

@@ -210,6 +210,7 @@ def _found(about: Any, firsts: Any, looks: Any, command: Any, work: Any) -> Foun
     targets = {
         "first_send_ratio": max(ratios["existing: first send"], ratios["new: first send"]),
         "list_ratio": max(ratios[f"{name}: over raw"] for name in LOOKS[:2]),
+        "middle_page_steps_ratio": work["large"][LOOKS[1]]["steps"] / work["large"][LOOKS[0]]["steps"],
     }
     data = {"about": about, "firsts": firsts, "looks": looks, "command": command, "work": work, "ratios": ratios}
     return Found(tables=[times, done], data=data | {"targets": targets})
