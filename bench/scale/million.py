@@ -60,12 +60,15 @@ async def measured(plan: Plan, folder: Path, large: str, about: dict[str, Any]) 
     command: dict[str, list[float]] = {"large": [], "small": []}
     for number in range(_repetitions(plan)):
         # Sessions of the middle: those at the ends are the likeliest to be in a cache.
-        old = about["sessions"] // 2 + number
-        empty = str(folder / f"empty{number}.db")
-        firsts["existing large"].append(await ask(first_sends, database=large, session=f"s{old}"))
-        firsts["existing small"].append(await ask(first_sends, database=small, session=f"s{SMALL // 2 + number}"))
-        firsts["new large"].append(await ask(first_sends, database=large, session=None))
-        firsts["new empty"].append(await ask(first_sends, database=empty, session=None))
+        old, young = f"s{about['sessions'] // 2 + number}", f"s{SMALL // 2 + number}"
+        cases: list[tuple[str, str, str | None]] = [
+            ("existing large", large, old),
+            ("existing small", small, young),
+            ("new large", large, None),
+            ("new empty", str(folder / f"empty{number}.db"), None),
+        ]
+        for name, database, session in cases[number % 4 :] + cases[: number % 4]:
+            firsts[name].append(await ask(first_sends, database=database, session=session))
         for name, database in (("large", large), ("small", small)):
             looks[name].append(await ask(look, database=database, rounds=3 if plan.quick else 15))
             command[name].append(await _command(database))

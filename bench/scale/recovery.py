@@ -67,9 +67,11 @@ async def _kill_inside_tools(database: Path, sessions: int) -> None:
     process = await start(work_for_ever, database=str(database), sessions=sessions)
     assert process.stdout is not None
     assert process.stderr is not None
-    said = await process.stdout.readline()
-    if process.returncode is None:
-        process.kill()
+    try:
+        said = await process.stdout.readline()
+    finally:
+        if process.returncode is None:
+            process.kill()
     _, err = await process.communicate()
     if said != READY:
         raise ChildFailedError(f"the process to be killed said {said!r}:\n{err.decode()}")
