@@ -62,10 +62,10 @@ def _by_part(name: str, parts: list[Part], messages: int) -> Table:
         return [one / messages for one in (size, payload, unused, size - payload - unused)]
 
     whole = sum(part.bytes for part in parts)
-    large = [part for part in parts if part.bytes * 100 >= whole]
+    large = [part for part in parts if part.bytes * 200 >= whole]
     small = parts[len(large) :]
     rows: list[list[Any]] = [[f"{part.name} ({part.kind})", part.rows, *figures([part])] for part in large]
-    rows.append([f"{len(small)} others, the schema's and empty ones' pages", None, *figures(small)])
+    rows.append([f"{len(small)} smaller ones, many of them an empty page", None, *figures(small)])
     rows.append(["all", None, *figures(parts)])
     head = ["", "rows", "bytes a message", "of it records", "of it free in pages", "of it cells and headers"]
     return Table(title=f"Where the bytes are: {name}", head=head, rows=rows)
