@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Final
+from urllib.request import getproxies
 
 import httpx2
 import openai
@@ -25,6 +26,7 @@ from llm_client.errors import (
     StreamCutError,
 )
 from llm_client.json_text import read_json
+from llm_client.lanes import Lanes
 from llm_client.service import Answer, StreamEvent
 from llm_client.settings import Settings
 from llm_client.sse import EventReader
@@ -135,10 +137,16 @@ class Exchange:
     def _new_client(self) -> openai.AsyncOpenAI:
         given = self._settings
         url, timeout = given.endpoint, httpx2.Timeout(given.timeout, connect=given.connect_timeout)
-        http = openai.DefaultAsyncHttpxClient(base_url=url, timeout=timeout, verify=self._tls)
+        # A transport given to it makes the client pass by the proxies of the environment; then it gets none of ours.
+        lanes = None if getproxies() else Lanes(self._new_lane)
+        http = openai.DefaultAsyncHttpxClient(base_url=url, timeout=timeout, verify=self._tls, transport=lanes)
         return openai.AsyncOpenAI(
             api_key=given.api_key.reveal(), base_url=url, timeout=timeout, max_retries=0, http_client=http
         )
+
+    def _new_lane(self) -> httpx2.AsyncBaseTransport:
+        one = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
+        return httpx2.AsyncHTTPTransport(verify=self._tls, limits=one)
 
     async def _holding(
         self, client: openai.AsyncOpenAI, loop: asyncio.AbstractEventLoop
