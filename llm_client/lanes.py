@@ -80,7 +80,7 @@ class Lanes(httpx2.AsyncBaseTransport):
             return
         lane.since = monotonic()
         self._idle.append(lane)
-        while self._idle[0].since < lane.since - self._kept:
+        while self._idle and self._idle[0].since < lane.since - self._kept:
             closing = asyncio.get_running_loop().create_task(self._idle.popleft().transport.aclose())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)

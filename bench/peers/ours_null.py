@@ -34,7 +34,6 @@ class OursNull(Peer):
                     seq=seq,
                     role=message["role"],
                     wire=c.text_of(message),
-                    calls=len(message.get("tool_calls", ())),
                 )
                 for seq, message in enumerate(c.history(messages), start=1)
             ]

@@ -16,7 +16,7 @@ from power_loop.loop.stop import StopSignal
 from power_loop.loop.turn import Gear, Turn
 from power_loop.sink import MessageSink
 from power_loop.store.contract import Begun, Claim, History
-from power_loop.store.records import CallInfo, StoredMessage
+from power_loop.store.records import ActiveMessage, CallInfo
 from power_loop.transcript.measure import tokens
 from power_loop.transcript.view import Entry, View
 
@@ -131,16 +131,6 @@ def _view(call: CallInfo, gear: Gear) -> CallView:
     )
 
 
-def _entry(message: StoredMessage, *, replay: bool) -> Entry:
-    calls = 0
-    if message.role == "assistant" and '"tool_calls"' in message.body:
-        calls = len(message.as_dict().get("tool_calls", ()))
-    return Entry(
-        place=message.place,
-        seq=message.seq,
-        role=message.role,
-        wire=replayed(message.body, message.provider) if replay else message.body,
-        calls=calls,
-        pinned=message.pinned,
-        note=message.note,
-    )
+def _entry(message: ActiveMessage, *, replay: bool) -> Entry:
+    place, seq, role, body, provider, pinned, note = message
+    return Entry(place, seq, role, replayed(body, provider) if replay else body, pinned, note)

@@ -226,7 +226,7 @@ class Turn:
         match fact:
             case f.CallsRequested():
                 self.rounds += 1
-                self._add(fact.message, calls=len(fact.calls))
+                self._add(fact.message)
                 self.next_seq = fact.message.seq + len(fact.calls) + 1
                 self.spend(fact.model_call.usage)
                 self.snapshot = replace(self.snapshot, calls=tuple(map(self.call_view, fact.calls)))
@@ -251,18 +251,17 @@ class Turn:
             case _:
                 pass
 
-    def _add(self, message: f.NewMessage, calls: int = 0) -> None:
+    def _add(self, message: f.NewMessage) -> None:
         replay = self.gear.llm is not None and self.gear.llm.replay_reasoning
-        self.view.add(_entry(message, calls=calls, replay=replay))
+        self.view.add(_entry(message, replay=replay))
 
 
-def _entry(message: f.NewMessage, *, calls: int = 0, note: bool = False, replay: bool = False) -> Entry:
+def _entry(message: f.NewMessage, *, note: bool = False, replay: bool = False) -> Entry:
     return Entry(
         place=message.seq if message.place is None else message.place,
         seq=message.seq,
         role=message.role,
         wire=replayed(message.body, message.provider) if replay else message.body,
-        calls=calls,
         pinned=message.pinned,
         note=note,
     )

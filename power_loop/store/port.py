@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final, Protocol, TypeAlias
@@ -16,6 +16,10 @@ _NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 class Row(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values, in the order of the statement's columns."""
+        ...
 
 
 class Port(Protocol):
@@ -52,12 +56,13 @@ def seal(*texts: Value) -> int:
 
     A CRC-32 changes with every single flipped bit and every burst of up to 32 bits.
     """
-    parts: list[str] = []
-    for text in texts:
-        if text is None:
-            parts.append("-1:")
-            continue
-        written = str(text)
-        size = len(written) if written.isascii() else len(written.encode("utf-8", "surrogateescape"))
-        parts.append(f"{size}:{written}")
-    return zlib.crc32("".join(parts).encode("utf-8", "surrogateescape"))
+    return zlib.crc32("".join(map(part, texts)).encode("utf-8", "surrogateescape"))
+
+
+def part(text: Value) -> str:
+    """What one text adds to what is sealed."""
+    if text is None:
+        return "-1:"
+    written = str(text)
+    size = len(written) if written.isascii() else len(written.encode("utf-8", "surrogateescape"))
+    return f"{size}:{written}"

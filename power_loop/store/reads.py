@@ -54,7 +54,7 @@ class History:
     key: int
     epoch: int
     """Of the session, as it was read: a driver that finds another than its own has lost it."""
-    messages: list[records.StoredMessage]
+    messages: list[records.ActiveMessage]
     counted: int | None
     """Tokens up to and including the latest answer, as the provider reported them or a compaction left them."""
     folded_since: bool
@@ -68,7 +68,9 @@ def history(db: Port, session_id: SessionId) -> History:
         StoreDamagedError: one is damaged, or missing.
     """
     session = rows.session_row(db, session_id)
-    found = _active(db, session)
+    found = parsing.active_of(db, session, db.all("active_messages", session=session.key))
+    _all_there(db, session, "messages", len(found), session.active)
+    _in_place(db, session, [message.place for message in found])
     tail = db.all("latest_usage", session=session.key)
     usage = [parsing.usage_of(db, session, row) for row in tail]
     first = usage[0].number if usage else 1
@@ -90,12 +92,16 @@ def history(db: Port, session_id: SessionId) -> History:
 def _active(db: Port, session: records.SessionRow) -> list[records.StoredMessage]:
     found = [parsing.message_of(db, session, row) for row in db.all("active_messages", session=session.key)]
     _all_there(db, session, "messages", len(found), session.active)
-    # A damaged index gives sound rows in the wrong order, twice, or those that do not belong here.
-    places = [message.place for message in found]
-    active = all(message.state == "active" and type(message.place) is int for message in found)
-    if not active or not all(map(lt, places, places[1:])):
+    if any(message.state != "active" for message in found):
         raise parsing.damaged(db, session.id, "the order of messages")
+    _in_place(db, session, [message.place for message in found])
     return found
+
+
+def _in_place(db: Port, session: records.SessionRow, places: Sequence[int]) -> None:
+    """A damaged index gives sound rows in the wrong order, twice, or those that do not belong here."""
+    if any(type(place) is not int for place in places) or not all(map(lt, places, places[1:])):
+        raise parsing.damaged(db, session.id, "the order of messages")
 
 
 def _all_there(db: Port, session: records.SessionRow, things: str, found: int, written: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic_core
 
@@ -62,6 +62,26 @@ class StoredMessage:
         body = pydantic_core.from_json(self.body)
         assert isinstance(body, dict)
         return body
+
+
+class ActiveMessage(NamedTuple):
+    """A message that the model sees, with no more of it than a turn needs: a long history is thousands of these."""
+
+    place: int
+    seq: int
+    role: str
+    body: str
+    provider: str | None
+    pinned: bool
+    note: bool
+
+    @property
+    def message(self) -> Message:
+        return parse(self.body, self.provider)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.message.content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,10 +26,11 @@ import pydantic_core
 from llm_client.messages import AssistantMessage, Content, Message, TextPart, ToolMessage, parse
 from power_loop.engine.calls import OpenCall, SettledBy
 from power_loop.store.reads import History
-from power_loop.store.records import CallInfo, StoredMessage
+from power_loop.store.records import ActiveMessage, CallInfo, StoredMessage
 from power_loop.values import compact_json
 
-Transcript: TypeAlias = Iterable[StoredMessage | Message | str] | History
+Said: TypeAlias = StoredMessage | ActiveMessage | Message | str
+Transcript: TypeAlias = Iterable[Said] | History
 """What `get_messages` returns, messages, or their JSON texts, as `ScriptedLLM.requests[0].messages` has them."""
 Ledger: TypeAlias = Iterable[CallInfo | OpenCall]
 """What `get_calls` or `get_pending` returns."""
@@ -68,11 +69,12 @@ def ledger_text(calls: Ledger, *, longest: int | None = None) -> str:
     return "\n".join(_call_line(call, longest) for call in calls)
 
 
-def _messages(given: Iterable[StoredMessage | Message | str], longest: int | None) -> Iterator[str]:
+def _messages(given: Iterable[Said], longest: int | None) -> Iterator[str]:
     numbers: dict[str, int] = {}  # of the latest call of each id: providers use ids again
     count = 0
     for item in given:
-        message = item.message if isinstance(item, StoredMessage) else parse(item) if isinstance(item, str) else item
+        read = item.message if isinstance(item, StoredMessage | ActiveMessage) else item
+        message = parse(read) if isinstance(read, str) else read
         who: str = message.role
         text = _shown(message.content, longest)
         if isinstance(message, AssistantMessage):
@@ -93,7 +95,9 @@ def _messages(given: Iterable[StoredMessage | Message | str], longest: int | Non
             yield _visible(f"{_MORE} {line}" if line else _MORE)
 
 
-def _standing(item: StoredMessage | Message | str, who: str) -> str:
+def _standing(item: Said, who: str) -> str:
+    if isinstance(item, ActiveMessage):
+        return "note" if item.note else who
     if not isinstance(item, StoredMessage):
         return who
     who = "note" if item.note else who

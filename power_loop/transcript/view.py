@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from power_loop.transcript.measure import tokens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One active message. `wire` is what this session's model is sent."""
+class Entry(NamedTuple):
+    """One active message. `wire` is what this session's model is sent. A plain tuple: there may be thousands."""
 
     place: int
     seq: int
     role: str
     wire: str
-    calls: int = 0
-    """How many calls it asks for; their results follow it."""
     pinned: bool = False
     note: bool = False
 
@@ -53,9 +50,11 @@ class View:
         """What must stay or go together: an answer with the results of its calls, or one message."""
         index = 0
         while index < len(self._entries):
-            size = 1 + self._entries[index].calls
-            yield self._entries[index : index + size]
-            index += size
+            end = index + 1
+            while end < len(self._entries) and self._entries[end].role == "tool":
+                end += 1
+            yield self._entries[index:end]
+            index = end
 
     def last_input(self) -> int:
         """The sequence number of the newest message by the user; 0 if there is none."""

@@ -17,6 +17,7 @@ import pytest
 
 from llm_client import OpenAIChatService
 from llm_client.errors import ModelError, ModelSettingsError
+from llm_client.lanes import Lanes
 from llm_client.service import ChatRequest
 from power_loop.testing import Reply, ScriptedServer
 
@@ -208,9 +209,10 @@ async def test_requests_one_after_the_other_share_a_connection() -> None:
             await service.complete(ASK)
             [event async for event in service.stream(ASK)]
         [(client, _)] = service._requests._exchange._held.values()
-        connections = client._client._transport._pool.connections  # type: ignore[attr-defined]
+        lanes = client._client._transport
+        assert isinstance(lanes, Lanes)
+        assert len(lanes) == 1
         await service.aclose()
-    assert len(connections) == 1
 
 
 async def _without_key(service: OpenAIChatService) -> None:

@@ -125,6 +125,8 @@ class Agent:
         # The model may be asked while a commit is on its way; the other end compares with the file, so it waits.
         while self._file._writer is not None and (idle := self._file._writer._idle) is not None:
             await idle.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)  # a driver that was robbed is stopped in here, before it asks in vain
         said = await self.ask(asked=list(request.messages), tools=bool(request.tools))
         if said.get("error"):
             raise ModelServerError("the endpoint is down", status=503)

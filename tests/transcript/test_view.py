@@ -23,7 +23,7 @@ def entry(seq: int, role: str = "user", **more: object) -> Entry:
 @pytest.mark.acceptance("C3")
 @given(st.permutations([3, 4, 5, 6]))
 def test_results_stand_in_call_order_however_they_come(order: list[int]) -> None:
-    view = View([entry(1), entry(2, "assistant", calls=4)])
+    view = View([entry(1), entry(2, "assistant")])
     for seq in order:
         view.add(entry(seq, "tool"))
     assert [one.seq for one in view] == [1, 2, 3, 4, 5, 6]
@@ -37,7 +37,7 @@ def test_a_view_of_stored_messages_is_in_their_order() -> None:
 
 
 def test_units_are_an_answer_with_its_results_or_one_message() -> None:
-    view = View([entry(1), entry(2, "assistant", calls=2), entry(3, "tool"), entry(4, "tool"), entry(5, "assistant")])
+    view = View([entry(1), entry(2, "assistant"), entry(3, "tool"), entry(4, "tool"), entry(5, "assistant")])
     assert [[one.seq for one in unit] for unit in view.units()] == [[1], [2, 3, 4], [5]]
 
 
@@ -83,7 +83,7 @@ class Session:
                 tool_calls=tuple(ToolCall(id=f"{seq}.{n}", name="t", arguments="{}") for n in range(calls)),
             ),
         }[role]()
-        new = Entry(place=seq, seq=seq, role=role, wire=wire(message), calls=calls, pinned=role == "system")
+        new = Entry(place=seq, seq=seq, role=role, wire=wire(message), pinned=role == "system")
         self.entries[seq] = new
         self.view.add(new)
 
@@ -146,7 +146,7 @@ def test_one_request_with_two_hundred_rounds_still_folds() -> None:
     session.add("user", "do it all")
     for _ in range(200):
         asker = session.next_seq
-        session.add("assistant", "", calls=1)
+        session.add("assistant", "")
         session.add("tool", "r" * 300, tool_call_id=f"{asker}.0")
     assert session.fold(request=2, keep=500)
     kept = list(session.view)
