@@ -2,43 +2,95 @@
 
 `StatefulAgentLoop` is what an app calls, `tool` makes its functions callable by a model, everything raised is a
 `PowerLoopError` with a stable `code`. ARCHITECTURE.md shows how the folders hang together.
+
+Importing this package imports nothing else: a name comes with the module it lives in, when it is first used.
 """
 
-from llm_client import LLMService, OpenAIChatService, ScriptedLLM, Usage
-from power_loop.config import AgentLoopConfig
-from power_loop.engine.calls import CallState, OpenCall
-from power_loop.engine.turns import SessionState, TurnState
-from power_loop.errors import (
-    CallNotFoundError,
-    ConfigError,
-    ContextOverflowError,
-    EpochLostError,
-    InputInvalidError,
-    LoopClosedError,
-    ModelError,
-    NotConfiguredError,
-    OutputInvalidError,
-    PowerLoopError,
-    SessionBusyError,
-    SessionExistsError,
-    SessionNotFoundError,
-    SessionPendingError,
-    SessionQuarantinedError,
-    StoreBusyError,
-    StoreDamagedError,
-    StoreError,
-    StoreSchemaError,
-    ToolChangedError,
-    ToolDefinitionError,
-)
-from power_loop.sink import JsonlSink, MessageSink, NullSink, StoreSink, TeeSink
-from power_loop.stateful_loop import Recovered, StatefulAgentLoop, StatefulResult
-from power_loop.store import SessionStore, open_store
-from power_loop.store.records import QueuedInput, SessionInfo, StoredMessage
-from power_loop.tools import Done, NotDone, Tool, ToolContext, ToolRegistry, Unknown, tool
-from power_loop.values import Effect, InDoubt, Status, World
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from llm_client import LLMService, OpenAIChatService, ScriptedLLM, Usage
+    from power_loop.config import AgentLoopConfig
+    from power_loop.engine.calls import CallState, OpenCall
+    from power_loop.engine.turns import SessionState, TurnState
+    from power_loop.errors import (
+        CallNotFoundError,
+        ConfigError,
+        ContextOverflowError,
+        EpochLostError,
+        InputInvalidError,
+        LoopClosedError,
+        ModelError,
+        NotConfiguredError,
+        OutputInvalidError,
+        PowerLoopError,
+        SessionBusyError,
+        SessionExistsError,
+        SessionNotFoundError,
+        SessionPendingError,
+        SessionQuarantinedError,
+        StoreBusyError,
+        StoreDamagedError,
+        StoreError,
+        StoreSchemaError,
+        ToolChangedError,
+        ToolDefinitionError,
+    )
+    from power_loop.sink import JsonlSink, MessageSink, NullSink, StoreSink, TeeSink
+    from power_loop.stateful_loop import Recovered, StatefulAgentLoop, StatefulResult
+    from power_loop.store import SessionStore, open_store
+    from power_loop.store.records import QueuedInput, SessionInfo, StoredMessage
+    from power_loop.tools import Done, NotDone, Tool, ToolContext, ToolRegistry, Unknown, tool
+    from power_loop.values import Effect, InDoubt, Status, World
 
 __version__ = "0.1.0"
+
+_HOMES: Final = {
+    "llm_client": "LLMService OpenAIChatService ScriptedLLM Usage",
+    "power_loop.config": "AgentLoopConfig",
+    "power_loop.engine.calls": "CallState OpenCall",
+    "power_loop.engine.turns": "SessionState TurnState",
+    "power_loop.errors": (
+        "CallNotFoundError ConfigError ContextOverflowError EpochLostError InputInvalidError LoopClosedError "
+        "ModelError NotConfiguredError OutputInvalidError PowerLoopError SessionBusyError SessionExistsError "
+        "SessionNotFoundError SessionPendingError SessionQuarantinedError StoreBusyError StoreDamagedError "
+        "StoreError StoreSchemaError ToolChangedError ToolDefinitionError"
+    ),
+    "power_loop.sink": "JsonlSink MessageSink NullSink StoreSink TeeSink",
+    "power_loop.stateful_loop": "Recovered StatefulAgentLoop StatefulResult",
+    "power_loop.store": "SessionStore open_store",
+    "power_loop.store.records": "QueuedInput SessionInfo StoredMessage",
+    "power_loop.tools": "Done NotDone Tool ToolContext ToolRegistry Unknown tool",
+    "power_loop.values": "Effect InDoubt Status World",
+}
+"""Where each public name lives."""
+
+_PLACES: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+_PARTS: Final = frozenset(
+    "compaction config engine errors events loop shielding sink stateful_loop store tools transcript values".split()
+)
+"""What stands below the facade; `power_loop.errors` needs no import of its own."""
+
+
+def __getattr__(name: str) -> object:
+    home = _PLACES.get(name)
+    if home is not None:
+        value: object = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
+    if name in _PARTS:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AgentLoopConfig",

@@ -13,7 +13,7 @@ from power_loop.engine.calls import OpenCall
 from power_loop.engine.turns import session_state
 from power_loop.errors import SessionAmbiguousError, SessionNotFoundError
 from power_loop.store import parsing, records
-from power_loop.store.port import Port
+from power_loop.store.port import Port, Value
 from power_loop.store.transactions import manage, rows
 from power_loop.store.transactions.begin import Drives
 from power_loop.values import InputMode, SessionId, to_micros
@@ -35,15 +35,16 @@ def session_info(db: Port, drives: Drives, session_id: SessionId) -> records.Ses
 
 
 def list_sessions(db: Port, drives: Drives, which: Listing) -> list[records.SessionInfo]:
-    before = which.before
-    found = db.all(
-        "list_sessions",
-        limit=which.limit,
-        archived=int(which.archived),
-        parent=which.parent,
-        before=None if before is None else to_micros(before[0]),
-        before_id=None if before is None else before[1],
-    )
+    wanted: dict[str, Value] = {"limit": which.limit, "archived": int(which.archived)}
+    before: dict[str, Value] = {"before": None, "before_id": None}
+    if which.before is not None:
+        before = {"before": to_micros(which.before[0]), "before_id": which.before[1]}
+    if which.parent is not None:
+        found = db.all("list_children", parent=which.parent, **wanted, **before)
+    elif which.before is not None:
+        found = db.all("list_sessions_before", **wanted, **before)
+    else:
+        found = db.all("list_sessions", **wanted)
     return [_info(db, drives, parsing.session_of(db, row)) for row in found]
 
 

@@ -32,8 +32,23 @@ SELECT id FROM sessions
 
 -- name: list_sessions
 SELECT s.* FROM sessions s
+ WHERE s.archived_at IS NULL OR :archived
+ ORDER BY s.updated_at DESC, s.key DESC
+ LIMIT :limit;
+
+-- name: list_sessions_before
+-- The page behind a session: the index leads there, and not past all that are newer.
+SELECT s.* FROM sessions s
  WHERE (s.archived_at IS NULL OR :archived)
-   AND (:parent IS NULL OR s.parent = (SELECT p.key FROM sessions p WHERE p.id = :parent))
+   AND s.updated_at <= :before
+   AND (s.updated_at, s.key) < (:before, (SELECT b.key FROM sessions b WHERE b.id = :before_id))
+ ORDER BY s.updated_at DESC, s.key DESC
+ LIMIT :limit;
+
+-- name: list_children
+SELECT s.* FROM sessions s
+ WHERE s.parent = (SELECT p.key FROM sessions p WHERE p.id = :parent)
+   AND (s.archived_at IS NULL OR :archived)
    AND (:before IS NULL OR (s.updated_at, s.key) < (:before, (SELECT b.key FROM sessions b WHERE b.id = :before_id)))
  ORDER BY s.updated_at DESC, s.key DESC
  LIMIT :limit;
