@@ -72,7 +72,21 @@ _PLACES: Final = {name: home for home, names in _HOMES.items() for name in names
 
 
 _PARTS: Final = frozenset(
-    "compaction config engine errors events loop shielding sink stateful_loop store tools transcript values".split()
+    [
+        "compaction",
+        "config",
+        "engine",
+        "errors",
+        "events",
+        "loop",
+        "shielding",
+        "sink",
+        "stateful_loop",
+        "store",
+        "tools",
+        "transcript",
+        "values",
+    ]
 )
 """What stands below the facade; `power_loop.errors` needs no import of its own."""
 
