@@ -71,22 +71,9 @@ _HOMES: Final = {
 _PLACES: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
-_PARTS: Final = frozenset(
-    [
-        "compaction",
-        "config",
-        "engine",
-        "errors",
-        "events",
-        "loop",
-        "shielding",
-        "sink",
-        "stateful_loop",
-        "store",
-        "tools",
-        "transcript",
-        "values",
-    ]
+_PARTS: Final = (
+    *("compaction", "config", "engine", "errors", "events", "loop", "shielding", "sink", "stateful_loop", "store"),
+    *("tools", "transcript", "values"),
 )
 """What stands below the facade; `power_loop.errors` needs no import of its own."""
 

@@ -26,7 +26,7 @@ def test_what_type_checkers_see_is_what_there_is() -> None:
     assert sorted(seen) == sorted(power_loop.__all__)
     for name, home in seen.items():
         assert getattr(power_loop, name) is getattr(import_module(home), name)
-    assert {path.stem for path in Path(power_loop.__file__).parent.iterdir()} >= power_loop._PARTS
+    assert {path.stem for path in Path(power_loop.__file__).parent.iterdir()} >= set(power_loop._PARTS)
     assert {*power_loop.__all__, "__version__"} <= set(dir(power_loop))
 
 
