@@ -148,6 +148,7 @@ TARGETS: Final = (
     Target("... a list of 50 sessions, of the query's raw time", "<=", 2, _scale("million", "list_ratio")),
     Target("disk: bytes a byte of conversation", "<=", 1.6, _scale("disk", "disk_ratio")),
     Target("import power_loop, of pydantic's and sqlite3's", "<=", 1.5, _scale("imports", "import_ratio")),
+    Target("... and StatefulAgentLoop from it, of pydantic's with a model", "<=", 1.5, _scale("imports", "use_ratio")),
     Target("resident KB an idle session beyond its messages", "<=", 50, _scale("memory", "idle_kb_beyond_messages")),
 )
 
