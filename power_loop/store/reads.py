@@ -70,8 +70,7 @@ def history(db: Port, session_id: SessionId) -> History:
     """
     session = rows.session_row(db, session_id)
     found = parsing.active_of(db, session, db.all("active_messages", session=session.key))
-    _all_there(db, session, "messages", len(found), session.active)
-    _in_place(db, session, [message.place for message in found])
+    _whole(db, session, [message.place for message in found])
     tail = db.all("latest_usage", session=session.key)
     usage = [parsing.usage_of(db, session, row) for row in tail]
     first = usage[0].number if usage else 1
@@ -92,15 +91,15 @@ def history(db: Port, session_id: SessionId) -> History:
 
 def _active(db: Port, session: records.SessionRow) -> list[records.StoredMessage]:
     found = [parsing.message_of(db, session, row) for row in db.all("active_messages", session=session.key)]
-    _all_there(db, session, "messages", len(found), session.active)
     if any(message.state != "active" for message in found):
         raise parsing.damaged(db, session.id, "the order of messages")
-    _in_place(db, session, [message.place for message in found])
+    _whole(db, session, [message.place for message in found])
     return found
 
 
-def _in_place(db: Port, session: records.SessionRow, places: Sequence[int]) -> None:
-    """A damaged index gives sound rows in the wrong order, twice, or those that do not belong here."""
+def _whole(db: Port, session: records.SessionRow, places: Sequence[int]) -> None:
+    """A damaged index gives sound rows in the wrong order, twice, or those that do not belong here; or not all."""
+    _all_there(db, session, "messages", len(places), session.active)
     if any(type(place) is not int for place in places) or not all(map(lt, places, places[1:])):
         raise parsing.damaged(db, session.id, "the order of messages")
 

@@ -43,11 +43,11 @@ GUARDS: Final = (
         of="2, A1 A6",
         file="power_loop/store/sqlite/writer.py",
         old=(
-            "            if self._connection.in_transaction:\n"
-            '                self._connection.execute("ROLLBACK")\n'
-            "            raise\n"
+            "        if self._connection.in_transaction:\n"
+            '            self._connection.execute("ROLLBACK")\n'
+            "        if not"
         ),
-        new="            raise\n",
+        new="        if not",
         test="tests/store/test_group_commit.py::test_a6_when_the_commit_itself_fails_each_stands_or_falls_alone",
     ),
     Guard(
@@ -55,8 +55,18 @@ GUARDS: Final = (
         keeps="Where a batch fails as a whole, each change stands or falls alone.",
         of="11, A6",
         file="power_loop/store/sqlite/writer.py",
-        old="            if len(changes) == 1:\n                return [_translated(self._port.path, error)]\n",
-        new="            return [_translated(self._port.path, error)] * len(changes)\n",
+        old=(
+            "        if len(batch.waiting) == 1:\n"
+            "            assert isinstance(batch.failure, Exception)\n"
+            "            batch.outcomes = [_translated(self._port.path, batch.failure)]\n"
+            "            return\n"
+        ),
+        new=(
+            "        assert isinstance(batch.failure, Exception)\n"
+            "        batch.outcomes = [_translated(self._port.path, batch.failure)] * len(batch.waiting)\n"
+            "        if batch.outcomes:\n"
+            "            return\n"
+        ),
         test="tests/store/test_group_commit.py::test_a6_when_the_commit_itself_fails_each_stands_or_falls_alone",
     ),
     Guard(
@@ -64,8 +74,8 @@ GUARDS: Final = (
         keeps="A database that was deleted or replaced under a running loop takes no more writes.",
         of="1 11, A7",
         file="power_loop/store/sqlite/writer.py",
-        old="            if identity(self._port.path) != self._file:\n",
-        new="            if not self._file:\n",
+        old="        if identity(self._port.path) != self._file:\n",
+        new="        if not self._file:\n",
         test="tests/ownership/test_gone.py::test_a_file_that_goes_away_takes_no_more_writes",
     ),
     Guard(
@@ -91,7 +101,7 @@ GUARDS: Final = (
         keeps="A cancellation that had to wait for a commit goes through after it.",
         of="9, A1",
         file="power_loop/shielding.py",
-        old="        task.cancel(*came.args)\n",
+        old="    task.cancel(*came.args)\n",
         new="",
         test="tests/store/test_cancelling.py::test_a1_a_cancelled_write_is_done_or_undone_and_its_task_ends_cancelled",
     ),
@@ -109,18 +119,8 @@ GUARDS: Final = (
         keeps="A claim that was committed reaches even a cancelled caller, who has to end it.",
         of="9, A1",
         file="power_loop/store/sqlite/store.py",
-        old=(
-            "        try:\n"
-            "            return await self._submit(change)\n"
-            "        except BaseException:\n"
-            "            for lost"
-        ),
-        new=(
-            "        try:\n"
-            "            return await self._write(change)\n"
-            "        except BaseException:\n"
-            "            for lost"
-        ),
+        old="            return await self._writing.submit(self._noting(claim, claimed))\n",
+        new="            return await self._write(self._noting(claim, claimed))\n",
         test="tests/store/test_cancelling.py::test_a1_a_claim_reaches_even_a_cancelled_caller",
     ),
     Guard(
@@ -137,16 +137,8 @@ GUARDS: Final = (
         keeps="No event of a fact goes out before the fact is on disk.",
         of="1, G2",
         file="power_loop/loop/turn.py",
-        old=(
-            "            await self._sink.record(facts)\n"
-            "            for fact in facts:\n"
-            "                self.publish(fact)\n"
-        ),
-        new=(
-            "            for fact in facts:\n"
-            "                self.publish(fact)\n"
-            "            await self._sink.record(facts)\n"
-        ),
+        old="        await self._sink.record(facts)\n        for fact in facts:\n            self.publish(fact)\n",
+        new="        for fact in facts:\n            self.publish(fact)\n        await self._sink.record(facts)\n",
         test="tests/loop/test_stream.py::test_a_fact_goes_out_once_it_is_on_disk",
     ),
     Guard(
@@ -262,5 +254,50 @@ GUARDS: Final = (
             "            what,"
         ),
         test="tests/store/test_lossless.py::test_a4_a_lone_surrogate_is_refused_and_nothing_is_written",
+    ),
+    Guard(
+        name="commit-half-written-is-not-kept",
+        keeps="What a change wrote before it raised does not go into its neighbours' commit.",
+        of="2 11, A6",
+        file="power_loop/store/sqlite/writer.py",
+        old="            if self._connection.total_changes != written:\n                raise _HalfWrittenError from error\n",
+        new="",
+        test=ALONE,
+    ),
+    Guard(
+        name="commit-told-ahead-is-what-is-stored",
+        keeps="A claim told ahead of its commit that came out otherwise when that was tried again does not count.",
+        of="7, A6",
+        file="power_loop/store/sqlite/writer.py",
+        old="                outcome = _otherwise(self._port.path)\n",
+        new="                pass\n",
+        test="tests/store/test_ahead.py::test_a_claim_that_came_out_otherwise_when_it_was_tried_again_does_not_count",
+    ),
+    Guard(
+        name="overlap-in-order",
+        keeps="What is recorded comes after what is under way, and hears why that failed.",
+        of="1 3, A1",
+        file="power_loop/loop/turn.py",
+        old="        await self.arrived()\n        if self._held:\n",
+        new="        if self._held:\n",
+        test="tests/loop/test_overlap.py::test_an_input_that_cannot_be_stored_ends_the_question_and_leaves_nothing",
+    ),
+    Guard(
+        name="overlap-a-failed-record-stops-the-question",
+        keeps="A sink that refuses what is under way is heard of at once, not when the model has answered.",
+        of="1, A7",
+        file="power_loop/loop/turn.py",
+        old='            self.stop.request(Status.STOPPED, "what happened could not be recorded")\n',
+        new="            return\n",
+        test="tests/loop/test_overlap.py::test_results_that_cannot_be_stored_end_the_question_and_leave_the_call_in_doubt",
+    ),
+    Guard(
+        name="overlap-facts-before-deltas",
+        keeps="Listeners hear of what was recorded before the deltas of the answer to it.",
+        of="2, G2",
+        file="power_loop/loop/model.py",
+        old="    await turn.arrived()  # listeners hear of what was before the answer first\n",
+        new="",
+        test="tests/loop/test_overlap.py::test_listeners_hear_of_results_before_what_the_model_says_of_them",
     ),
 )

@@ -14,8 +14,11 @@ GUARDS: Final = (
         keeps="An answer and the results of its calls are folded together or not at all.",
         of="5 8, E3",
         file="power_loop/transcript/view.py",
-        old="            size = 1 + self._entries[index].calls\n",
-        new="            size = 1\n",
+        old=(
+            '            while end < len(self._entries) and self._entries[end].role == "tool":\n'
+            "                end += 1\n"
+        ),
+        new="",
         test=RULES,
     ),
     Guard(

@@ -13,10 +13,7 @@ GUARDS: Final = (
         keeps="A new input goes behind those that wait.",
         of="D2",
         file="power_loop/store/transactions/begin.py",
-        old=(
-            '    if db.one("first_waiting_input", session=session.key) is not None:\n'
-            "        return _enqueue(db, at, owner, session, wanted)\n"
-        ),
+        old="    if standing.inputs:\n        return _enqueue(db, at, owner, session, wanted)\n",
         new="",
         test="tests/inbox/test_killed.py::test_a_new_input_comes_after_what_the_dead_left",
     ),

@@ -37,9 +37,9 @@ GUARDS: Final = (
         keeps="The last result of a round is committed with the end of the round, not with the next answer.",
         of="1, B1",
         file="power_loop/loop/act.py",
-        old="hold=hold and not last)",
+        old="hold=hold and not last, ahead=last)",
         new="hold=hold)",
-        test="tests/loop/test_guards_found.py::test_all_results_are_on_disk_before_the_model_is_asked_again",
+        test="tests/loop/test_guards_found.py::test_all_results_are_on_disk_before_what_the_model_says_of_them_is_acted_on",
     ),
     Guard(
         name="ledger-flush-before-reconcile",
@@ -217,8 +217,8 @@ GUARDS: Final = (
         keeps="An answer keeps the numbers after it for its results: they stand in call order however they come.",
         of="5, C3",
         file="power_loop/store/transactions/record.py",
-        old="next_seq = max(next_seq, fact.message.seq + len(fact.calls) + 1)",
-        new="next_seq = max(next_seq, fact.message.seq + 1)",
+        old="step._grow(fact.message.seq + len(fact.calls) + 1)",
+        new="step._grow(fact.message.seq + 1)",
         test="tests/loop/test_open_calls.py::test_on_pending_abort_puts_the_input_behind_the_aborted_results",
     ),
     Guard(
@@ -273,9 +273,13 @@ GUARDS: Final = (
         name="ledger-store-round-with-open-calls",
         keeps="The store ends no round that has an open call, whatever a driver believes.",
         of="5, B1",
-        file="power_loop/store/transactions/record.py",
-        old='    if db.all("open_calls", session=claim.key):\n',
-        new='    if not db.all("open_calls", session=claim.key) and claim.key < 0:\n',
+        file="power_loop/store/sql/sqlite/turns.sql",
+        old=(
+            "\n"
+            "   AND NOT EXISTS (SELECT 1 FROM calls INDEXED BY open_calls"
+            " WHERE session = :session AND result_seq IS NULL);\n"
+        ),
+        new=";\n",
         test="tests/store/test_guards_found.py::test_the_store_ends_no_round_that_has_an_open_call",
     ),
     Guard(
@@ -338,8 +342,8 @@ GUARDS: Final = (
         keeps="An answer is dropped only while one is awaited.",
         of="2",
         file="power_loop/store/transactions/record.py",
-        old=DROP + "    after(_turn_state(db, claim), fact)\n",
-        new=DROP,
+        old="    after(_turn_state(db, step.claim), fact)\n    step.spend(db, at, fact.model_call)\n",
+        new="    step.spend(db, at, fact.model_call)\n",
         test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
     ),
     Guard(
@@ -347,8 +351,12 @@ GUARDS: Final = (
         keeps="History is folded between rounds: never between an answer and its results.",
         of="5 8, E3",
         file="power_loop/store/transactions/record.py",
-        old=FOLD + "    after(_turn_state(db, claim), fact)\n",
-        new=FOLD,
+        old=(
+            '    """Mark exactly the folded rows and put the note in their place."""\n'
+            "    claim = step.claim\n"
+            "    after(_turn_state(db, claim), fact)\n"
+        ),
+        new='    """Mark exactly the folded rows and put the note in their place."""\n    claim = step.claim\n',
         test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
     ),
     Guard(
