@@ -49,10 +49,11 @@ async def test_it_is_on_disk_once_it_says_so_and_what_is_no_claim_is_at_once(tmp
 
 async def test_one_whose_commit_failed_says_why_and_leaves_the_session_free(tmp_path: Path) -> None:
     path = tmp_path / "agent.db"
-    fails = False
+    fails, told = False, threading.Event()
 
     def reached(point: str) -> None:
         if fails and point == "sql.commit":
+            assert told.wait(10)
             raise sqlite3.OperationalError("disk I/O error")
 
     store = await open_store(path, world=World(reached=reached))
@@ -60,6 +61,7 @@ async def test_one_whose_commit_failed_says_why_and_leaves_the_session_free(tmp_
     await store.create_session(NewSession(id=S))
     fails = True
     begun = await store.begin_turn(HI, ahead=True)
+    told.set()
     assert isinstance(begun, Begun)
     assert begun.stored is not None
     for _ in range(2):  # whoever asks, and as often as anybody does

@@ -260,7 +260,10 @@ GUARDS: Final = (
         keeps="What a change wrote before it raised does not go into its neighbours' commit.",
         of="2 11, A6",
         file="power_loop/store/sqlite/writer.py",
-        old="            if self._connection.total_changes != written:\n                raise _HalfWrittenError from error\n",
+        old=(
+            "            if self._connection.total_changes != written:\n"
+            "                raise _HalfWrittenError from error\n"
+        ),
         new="",
         test=ALONE,
     ),
