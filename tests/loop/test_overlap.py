@@ -18,7 +18,7 @@ from llm_client.scripted import ScriptedLLM, calls
 from llm_client.service import ChatRequest, TextDelta
 from power_loop import SessionState, StatefulAgentLoop, StoreError, World, tool
 from power_loop.engine import facts as f
-from tests.loop.kit import history_is_valid, no_transaction, until
+from tests.loop.kit import history_is_valid, no_transaction, until, until_true
 
 Answer = Callable[[ChatRequest], Awaitable[Any]]
 
@@ -177,6 +177,26 @@ async def test_no_function_is_entered_before_the_claim_and_the_start_are_on_disk
         disk.armed = True
         await loop.send("two", "s")
     assert seen == [[("started",)]]
+
+
+@pytest.mark.acceptance("A1", "B1")
+async def test_results_reach_the_disk_while_the_model_thinks_about_them(tmp_path: Path) -> None:
+    @tool(effect="read")
+    async def look() -> str:
+        """Looks."""
+        return "seen"
+
+    async def model(request: ChatRequest) -> str:
+        await until_true(lambda: all_succeeded(loop))
+        return "done"
+
+    async with Disk().loop(tmp_path, [calls(("look", {}), ("look", {})), model], [look]) as loop:
+        await loop.create_session("s")
+        assert (await loop.send("go", "s")).final_text == "done"
+
+
+async def all_succeeded(loop: StatefulAgentLoop) -> bool:
+    return [str(call.state) for call in await loop.get_calls("s")] == ["succeeded"] * 2
 
 
 @pytest.mark.acceptance("G2")

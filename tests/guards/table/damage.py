@@ -154,9 +154,18 @@ GUARDS: Final = (
         name="read-only-active-messages",
         keeps="A damaged index does not bring folded messages back.",
         of="8 11, A9",
-        file="power_loop/store/parsing.py",
-        old=' == crc and state == "active" and folded_by is None\n',
-        new=" == crc\n",
+        file="power_loop/store/reads.py",
+        old="    if any(type(place) is not int for place in places) or not all(map(lt, places, places[1:])):\n",
+        new="    if not all(map(lt, places, places[1:])):\n",
+        also=(
+            (
+                (
+                    '    if any(message.state != "active" for message in found):\n'
+                    '        raise parsing.damaged(db, session.id, "the order of messages")\n'
+                ),
+                "",
+            ),
+        ),
         test=INDEX,
     ),
     Guard(

@@ -34,12 +34,12 @@ GUARDS: Final = (
     ),
     Guard(
         name="ledger-last-result-is-not-held",
-        keeps="The last result of a round is committed with the end of the round, not with the next answer.",
+        keeps="The last result of a round is on its way to the disk while the model is asked, not with its answer.",
         of="1, B1",
         file="power_loop/loop/act.py",
         old="hold=hold and not last, ahead=last)",
         new="hold=hold)",
-        test="tests/loop/test_guards_found.py::test_all_results_are_on_disk_before_what_the_model_says_of_them_is_acted_on",
+        test="tests/loop/test_overlap.py::test_results_reach_the_disk_while_the_model_thinks_about_them",
     ),
     Guard(
         name="ledger-flush-before-reconcile",
