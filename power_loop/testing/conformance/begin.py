@@ -37,6 +37,22 @@ from power_loop.values import SessionId
 
 
 class BeginRules(StoreRules):
+    async def test_a_claim_told_ahead_is_stored_once_it_says_so(self, open_store: OpenStore) -> None:
+        async with opened(open_store) as store:
+            await made(store)
+            ahead = await store.begin_turn(input_of("hi", request_id="r"), ahead=True)
+            assert isinstance(ahead, Begun)
+            if ahead.stored is not None:
+                await ahead.stored()
+            assert await texts(store) == ["user hi"]
+            assert (ahead.claim.turn, ahead.claim.epoch, ahead.next_seq) == (1, 1, 2)
+            async with unchanged(store):
+                with pytest.raises(SessionBusyError):
+                    await store.begin_turn(input_of("me too"), ahead=True)
+            store.release(ahead.claim)
+            known = await store.begin_turn(input_of("hi", request_id="r"), ahead=True)
+            assert isinstance(known, Known)
+
     async def test_a_turn_begins_with_its_input_stored_and_the_session_claimed(self, open_store: OpenStore) -> None:
         async with opened(open_store) as store:
             await made(store, system='{"role":"system","content":"be kind"}')
