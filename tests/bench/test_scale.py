@@ -28,8 +28,9 @@ def test_no_work_grows_with_the_database(tmp_path: Path) -> None:
     work = quick("million", tmp_path)["work"]
     scans = {name: one["table_scans"] for size in work.values() for name, one in size.items() if one["table_scans"]}
     assert scans == {}
-    sorts = {name: one["sorts"] for size in work.values() for name, one in size.items() if one["sorts"]}
-    assert sorts == {}
+    # Whether input waits anywhere is asked once a tick, by whoever drives a turn just then, and sorts what waits.
+    sorts = [sort for size in work.values() for one in size.values() for sort in one["sorts"]]
+    assert [sort for sort in sorts if not sort.startswith("sessions_with_inputs")] == []
     for name in (*SENDS, "list, first page", "get_session", "get_messages", "get_pending", "recover"):
         assert work["large"][name]["steps"] <= 1.1 * work["small"][name]["steps"], name
     # A page further back must not walk over all that come before it.
