@@ -73,8 +73,6 @@ class StopSignal:
 
         What `asyncio.wait` does for sets of any futures, at a third of its cost: a turn waits here for all it does.
         """
-        if self._stop is not None:
-            return
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
 
@@ -82,6 +80,10 @@ class StopSignal:
             if not woken.done():
                 woken.set_result(None)
 
+        if self._stop is not None:
+            # Not at once: a call that is started on disk enters its function, which may then be cut off. One that is
+            # cancelled before that would be in doubt without ever having run.
+            loop.call_soon(wake, None)
         timer = None if timeout is None else loop.call_later(timeout, wake, None)
         for task in tasks:
             task.add_done_callback(wake)

@@ -49,12 +49,14 @@ class Watch:
         self._turns[claim.session, claim.epoch] = watched
         self._version = -1  # a request may have come since the claim, and been read when nobody here was concerned
         # A short turn never asks: the claim cleared old requests, and a later one is heard within a tick.
-        if self._timer is None and self._task is None:
+        if self._timer is None and (self._task is None or self._task.done()):
             self._wind()
 
     def remove(self, claim: Claim) -> None:
         """The timer stays wound: the next turn of many in a row needs no new one."""
         self._turns.pop((claim.session, claim.epoch), None)
+        if not self._turns and self._task is not None:
+            self._task.cancel()  # nobody is left to look for
 
     def end(self) -> None:
         """Look no more."""

@@ -91,3 +91,18 @@ async def test_work_ends_or_is_cancelled_or_is_left_behind() -> None:
     over.set()
     left = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.wait(left, timeout=5)
+
+
+async def test_work_that_has_begun_is_entered_before_a_stop_cuts_it_off() -> None:
+    """A call is started on disk first: cancelled before its function it would be in doubt without having run."""
+    entered = []
+
+    async def work() -> None:
+        entered.append(True)
+        await asyncio.Event().wait()
+
+    stop = StopSignal()
+    stop.request(Status.STOPPED, "enough")
+    with pytest.raises(Stopped):
+        await stop.run(work())
+    assert entered == [True]
