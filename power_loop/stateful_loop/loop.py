@@ -50,8 +50,9 @@ class StatefulAgentLoop(Sessions):
     ) -> StatefulResult:
         """Send an input and run the turn it begins; how that ended.
 
-        The input is on stable storage before the model is asked; every answer, call and result is before anything
-        depends on it. If the process dies, a fresh one finds the session as `get_session` and `get_pending` show it.
+        The input is on its way to stable storage when the model is asked; every input, answer, call and result is there
+        before a tool runs or anybody hears of it. If the process dies, a fresh one finds the session as `get_session`
+        and `get_pending` show it.
 
         Without `session_id` a new session is made, in the same commit as the input; with a `request_id` its id comes
         from that, so that the same request finds it again. A `request_id` names the input: the same id again never
