@@ -49,7 +49,7 @@ class Watch:
         self._turns[claim.session, claim.epoch] = watched
         self._version = -1  # a request may have come since the claim, and been read when nobody here was concerned
         # A short turn never asks: the claim cleared old requests, and a later one is heard within a tick.
-        if self._timer is None and (self._task is None or self._task.done()):
+        if self._timer is None and self._task is None:
             self._wind()
 
     def remove(self, claim: Claim) -> None:
@@ -73,6 +73,12 @@ class Watch:
         self._timer = None
         if self._turns:
             self._task = asyncio.get_running_loop().create_task(self._look(), name="power_loop.watch")
+            self._task.add_done_callback(self._looked)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if self._turns and not self._ended:
+            self._wind()
 
     async def _look(self) -> None:
         for watched in self._turns.values():
@@ -82,10 +88,6 @@ class Watch:
         except PowerLoopError as error:
             # A store that cannot be read now is the turn's to find out; the stop event must still be heard.
             LOG.warning("requests to stop cannot be read: %s", error)
-        finally:
-            self._task = None
-            if not self._ended:
-                self._wind()
 
     async def _ask_store(self) -> None:
         version = await self._store.changed()
