@@ -4,7 +4,7 @@
 -- tests/store/test_schema.py holds it equal to what the migrations give.
 
 PRAGMA application_id = 1347178320;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 CREATE TABLE schema_migrations (
     version    INTEGER PRIMARY KEY,
@@ -211,6 +211,8 @@ CREATE INDEX inputs_waiting ON inputs (session, number) WHERE turn IS NULL;
 CREATE UNIQUE INDEX one_waiting_input_a_request ON inputs (session, request_id) WHERE request_id IS NOT NULL;
 
 CREATE UNIQUE INDEX one_input_a_message ON inputs (session, seq) WHERE seq IS NOT NULL;
+
+CREATE INDEX inputs_by_turn ON inputs (session, turn);
 
 CREATE VIEW v_pending_calls AS
 SELECT s.id                                                                AS session_id,

@@ -34,16 +34,19 @@ from tests.store.kit import (
 
 pytestmark = pytest.mark.acceptance("A3")
 
-SECOND = """
-PRAGMA user_version = 3;
+NOW = len(migrating.load(MIGRATIONS))
+"""Today's schema; two more come in `later`."""
+
+FIRST = f"""
+PRAGMA user_version = {NOW + 1};
 ALTER TABLE sessions ADD COLUMN label TEXT;
 CREATE TABLE labels (session INTEGER PRIMARY KEY REFERENCES sessions (key) ON DELETE CASCADE, label TEXT) STRICT;
 INSERT INTO labels SELECT key, 'label; of ' || id FROM sessions;
 """
-THIRD = """
+SECOND = f"""
 UPDATE sessions SET label = (SELECT label FROM labels WHERE session = key); -- one; line
 DROP TABLE labels;
-PRAGMA user_version = 4;
+PRAGMA user_version = {NOW + 2};
 CREATE INDEX sessions_by_label ON sessions (label);
 """
 
@@ -52,8 +55,8 @@ CREATE INDEX sessions_by_label ON sessions (label);
 def later(tmp_path: Path) -> Path:
     """The migrations of a release to come."""
     folder = Path(shutil.copytree(MIGRATIONS, tmp_path / "later"))
-    (folder / "0003_labels.sql").write_text(SECOND)
-    (folder / "0004_one_table.sql").write_text(THIRD)
+    (folder / f"{NOW + 1:04d}_labels.sql").write_text(FIRST)
+    (folder / f"{NOW + 2:04d}_one_table.sql").write_text(SECOND)
     return folder
 
 
@@ -86,19 +89,19 @@ async def test_a3_an_older_file_is_upgraded_once_after_a_backup_and_keeps_every_
     before, old_schema = dump(path), rows_of(path)
     store = await open_store(path, migrations=later)
     await store.aclose()
-    assert version_of(path) == 4
+    assert version_of(path) == NOW + 2
     assert rows_of(path) == old_schema
     assert [row[-1] for row in dump(path)["sessions"]] == [f"label; of {name}" for name in sample.SESSIONS]
-    backup = migrating.backup_path(path, 2)
+    backup = migrating.backup_path(path, NOW)
     assert dump(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
-    assert beside(path) == ["agent.db", "agent.db.v2.backup"]
+    assert beside(path) == ["agent.db", f"agent.db.v{NOW}.backup"]
     assert_sound(path)
     changed = backup.stat().st_mtime_ns
     again = await open_store(path, migrations=later)
     await again.aclose()
-    assert (backup.stat().st_mtime_ns, beside(path)) == (changed, ["agent.db", "agent.db.v2.backup"])
-    assert [row[1] for row in dump(path)["schema_migrations"]] == ["sessions", "inbox", "labels", "one_table"]
+    assert (backup.stat().st_mtime_ns, beside(path)) == (changed, ["agent.db", f"agent.db.v{NOW}.backup"])
+    assert [row[1] for row in dump(path)["schema_migrations"]][NOW:] == ["labels", "one_table"]
 
 
 async def test_a3_an_upgraded_file_reads_resumes_and_sends(path: Path, later: Path) -> None:
@@ -135,11 +138,11 @@ def test_a3_processes_that_open_at_once_upgrade_once(path: Path, later: Path) ->
             tell(process)
         for process in (a, b, c):
             says(process, "open")
-    assert version_of(path) == 4
+    assert version_of(path) == NOW + 2
     assert rows_of(path) == before
-    assert len(dump(path)["schema_migrations"]) == 4
-    assert version_of(migrating.backup_path(path, 2)) == 2
-    assert beside(path) == ["agent.db", "agent.db.v2.backup"]
+    assert len(dump(path)["schema_migrations"]) == NOW + 2
+    assert version_of(migrating.backup_path(path, NOW)) == NOW
+    assert beside(path) == ["agent.db", f"agent.db.v{NOW}.backup"]
 
 
 def how(path: Path, migrations: Path, world: World) -> Opening:
@@ -168,7 +171,7 @@ def killed_at(path: Path, migrations: Path, point: int) -> str | None:
 
 def test_a3_a_kill_at_any_statement_of_an_upgrade_leaves_old_or_new(path: Path, later: Path) -> None:
     schemas = {}
-    for version in (2, 3, 4):
+    for version in (NOW, NOW + 1, NOW + 2):
         with closing(migrated(later, version)) as model:
             schemas[version] = schema_of(model)
     rows, pristine = rows_of(path), path.read_bytes()
@@ -188,13 +191,16 @@ def test_a3_a_kill_at_any_statement_of_an_upgrade_leaves_old_or_new(path: Path, 
         with looked(path) as connection:
             assert schema_of(connection) == schemas[version], f"a mix after a kill at {name} ({point})"
         assert rows_of(path) == rows
-        assert version_of(migrating.backup_path(path, 2)) == 2
+        assert version_of(migrating.backup_path(path, NOW)) == NOW
         assert killed_at(path, later, 0) is None
-        assert version_of(path) == 4
+        assert version_of(path) == NOW + 2
         assert rows_of(path) == rows
-    assert names.count("sql.migrate.3") == names.count("sql.migrate.4") == 4
+    assert [names.count(f"sql.migrate.{number}") for number in (NOW + 1, NOW + 2)] == [4, 4]
     assert names.count("sql.begin") == names.count("sql.commit") == 2
-    assert seen == {2, 3}  # at the last commit it is still the third; after it there is nothing left to kill
+    assert seen == {
+        NOW,
+        NOW + 1,
+    }  # at the last commit it is still the one before; after it there is nothing left to kill
 
 
 def test_a3_a_kill_at_any_statement_of_making_a_file_leaves_none_or_a_whole_one(tmp_path: Path) -> None:
@@ -210,7 +216,7 @@ def test_a3_a_kill_at_any_statement_of_making_a_file_leaves_none_or_a_whole_one(
         names.append(name)
         assert not path.exists()
         assert killed_at(path, MIGRATIONS, 0) is None
-        assert version_of(path) == 2
+        assert version_of(path) == NOW
     assert names[0] == "store.create"
     assert names[-1] == "store.put_in_place"
     assert len(names) > 20
@@ -254,14 +260,14 @@ async def test_a3_a_schema_that_is_not_of_these_migrations_is_refused_without_a_
 
 
 async def test_a3_a_migration_that_fails_changes_nothing(path: Path, later: Path) -> None:
-    (later / "0004_one_table.sql").write_text(
-        "PRAGMA user_version = 4;\nCREATE TABLE fine (a);\nCREATE TABLE sessions (a);"
+    (later / f"{NOW + 2:04d}_one_table.sql").write_text(
+        f"PRAGMA user_version = {NOW + 2};\nCREATE TABLE fine (a);\nCREATE TABLE sessions (a);"
     )
     rows = rows_of(path)
     with pytest.raises(Exception, match="sessions already exists") as caught:
         await open_store(path, migrations=later)
     assert str(path) in str(caught.value)
-    assert version_of(path) == 3
+    assert version_of(path) == NOW + 1
     assert "fine" not in dump(path)
     assert rows_of(path) == rows
 
