@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
+from power_loop.compaction.ladder import Strategy
+from power_loop.compaction.strategies import Never
+from power_loop.compaction.words import Ladder, ladder_of
 from power_loop.errors import ConfigError
 from power_loop.values import InDoubt, cleaned, compact_json, shown
 
@@ -31,6 +35,14 @@ class AgentLoopConfig(BaseModel):
     """The longest reply to ask for; None leaves it to the endpoint."""
     compact_at: float = Field(default=0.8, gt=0, le=1)
     """Fold history once the context holds this share of the window, less the reply."""
+    compact_to: float | None = Field(default=None, gt=0, lt=1)
+    """The share of it that a compaction should leave; None: three fifths of `compact_at`."""
+    compaction: Annotated[Ladder, PlainValidator(ladder_of)] = ("summary",)
+    """How history is folded: strategies, or their names, tried in this order; the first that leaves no more than
+    `compact_to` is taken. `none` never folds: a conversation that becomes too long then ends in `ContextOverflowError`.
+    """
+    when_full: Annotated[Ladder, PlainValidator(ladder_of)] = ("keep_first_and_last",)
+    """What is tried after them, once the window is really full."""
     temperature: float | None = Field(default=None, ge=0)
     tool_timeout: float | None = Field(default=None, gt=0)
     """Seconds a call may take where its tool sets no limit of its own; None: no limit."""
@@ -73,6 +85,10 @@ class AgentLoopConfig(BaseModel):
             raise ValueError(
                 f"max_reply_tokens {self.max_reply_tokens} leaves nothing of a context_window of {self.context_window}"
             )
+        if self.compact_to is not None and self.compact_to >= self.compact_at:
+            raise ValueError(
+                f"compact_to {self.compact_to} is not below compact_at {self.compact_at}: nothing would be gained"
+            )
         if self.system_prompt is not None and not self.system_prompt.strip():
             raise ValueError("system_prompt is empty; leave it out or write one")
         if self.system_prompt is not None and cleaned(self.system_prompt) != self.system_prompt:
@@ -84,6 +100,29 @@ class AgentLoopConfig(BaseModel):
         return self
 
     @property
+    def room(self) -> int:
+        """Tokens the context may have: the window less the reply."""
+        return self.context_window - (self.max_reply_tokens or 0)
+
+    @property
     def fold_at(self) -> int:
         """Tokens in the context at which history is folded."""
-        return round(self.compact_at * (self.context_window - (self.max_reply_tokens or 0)))
+        return round(self.compact_at * self.room)
+
+    @property
+    def fold_to(self) -> int:
+        """Tokens that a compaction should leave in it."""
+        return round((0.6 * self.compact_at if self.compact_to is None else self.compact_to) * self.room)
+
+    @property
+    def folds(self) -> bool:
+        """Whether history is ever folded."""
+        return any(strategy.name != Never.name for strategy in self.ladder)
+
+    @property
+    def ladder(self) -> Sequence[Strategy]:
+        return cast("Sequence[Strategy]", self.compaction)
+
+    @property
+    def ladder_when_full(self) -> Sequence[Strategy]:
+        return cast("Sequence[Strategy]", self.when_full)

@@ -4,7 +4,7 @@
 -- tests/store/test_schema.py holds it equal to what the migrations give.
 
 PRAGMA application_id = 1347178320;
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 CREATE TABLE schema_migrations (
     version    INTEGER PRIMARY KEY,
@@ -33,7 +33,7 @@ CREATE TABLE sessions (
     stop_crc          INTEGER,
     archived_at       INTEGER,
     closed_at         INTEGER,
-    crc               INTEGER NOT NULL, recoveries INTEGER NOT NULL DEFAULT 0 CHECK (recoveries >= 0), quarantined_at INTEGER,
+    crc               INTEGER NOT NULL, recoveries INTEGER NOT NULL DEFAULT 0 CHECK (recoveries >= 0), quarantined_at INTEGER, failed_compactions INTEGER NOT NULL DEFAULT 0 CHECK (failed_compactions >= 0), context_tokens INTEGER CHECK (context_tokens >= 0), context_window INTEGER CHECK (context_window >= 1),
     CHECK ((owner IS NULL) = (owner_since IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_reason IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_crc IS NULL))
@@ -131,23 +131,6 @@ CREATE TABLE calls (
     CHECK (decision IS NULL OR attempt > 0)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE usage (
-    session           INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE,
-    number            INTEGER NOT NULL CHECK (number >= 1),
-    turn              INTEGER NOT NULL CHECK (turn >= 0),
-    purpose           TEXT    NOT NULL CHECK (purpose IN ('answer', 'dropped', 'summary')),
-    model             TEXT    NOT NULL,
-    prompt_tokens     INTEGER CHECK (prompt_tokens >= 0),
-    completion_tokens INTEGER CHECK (completion_tokens >= 0),
-    cached_tokens     INTEGER CHECK (cached_tokens >= 0),
-    reasoning_tokens  INTEGER CHECK (reasoning_tokens >= 0),
-    cost              REAL    CHECK (cost >= 0),
-    milliseconds      INTEGER NOT NULL CHECK (milliseconds >= 0),
-    at                INTEGER NOT NULL,
-    crc               INTEGER NOT NULL,
-    PRIMARY KEY (session, number)
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE compactions (
     session       INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE,
     number        INTEGER NOT NULL CHECK (number >= 1),
@@ -162,7 +145,8 @@ CREATE TABLE compactions (
     model         TEXT,
     at            INTEGER NOT NULL,
     undone_at     INTEGER,
-    crc           INTEGER NOT NULL,
+    crc           INTEGER NOT NULL, notes INTEGER NOT NULL DEFAULT 1 CHECK (notes >= 1), usage_rows INTEGER CHECK (usage_rows >= 0), undone_usage_rows INTEGER
+    CHECK (undone_usage_rows IS NULL OR undone_at IS NOT NULL),
     PRIMARY KEY (session, number),
     FOREIGN KEY (session, note_seq) REFERENCES messages (session, seq)
 ) STRICT, WITHOUT ROWID;
@@ -179,13 +163,40 @@ CREATE TABLE inputs (
     turn       INTEGER,
     seq        INTEGER,
     taken_at   INTEGER,
-    crc        INTEGER NOT NULL,
+    crc        INTEGER NOT NULL, pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
     FOREIGN KEY (session, turn) REFERENCES turns (session, number),
     FOREIGN KEY (session, seq) REFERENCES messages (session, seq),
     -- What waits has its text and no message, what was taken in has its message.
     CHECK ((turn IS NULL) = (body IS NOT NULL)),
     CHECK ((turn IS NULL) = (seq IS NULL)),
     CHECK ((turn IS NULL) = (taken_at IS NULL))
+) STRICT;
+
+CREATE TABLE "usage" (
+    session           INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE,
+    number            INTEGER NOT NULL CHECK (number >= 1),
+    turn              INTEGER NOT NULL CHECK (turn >= 0),
+    purpose           TEXT    NOT NULL CHECK (purpose IN ('answer', 'dropped', 'summary', 'overflow')),
+    model             TEXT    NOT NULL,
+    prompt_tokens     INTEGER CHECK (prompt_tokens >= 0),
+    completion_tokens INTEGER CHECK (completion_tokens >= 0),
+    cached_tokens     INTEGER CHECK (cached_tokens >= 0),
+    reasoning_tokens  INTEGER CHECK (reasoning_tokens >= 0),
+    cost              REAL    CHECK (cost >= 0),
+    milliseconds      INTEGER NOT NULL CHECK (milliseconds >= 0),
+    at                INTEGER NOT NULL,
+    crc               INTEGER NOT NULL,
+    PRIMARY KEY (session, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outputs (
+    session    INTEGER NOT NULL,
+    seq        INTEGER NOT NULL,
+    characters INTEGER NOT NULL CHECK (characters >= 1),
+    data       BLOB    NOT NULL,
+    crc        INTEGER NOT NULL,
+    PRIMARY KEY (session, seq),
+    FOREIGN KEY (session, seq) REFERENCES messages (session, seq) ON DELETE CASCADE
 ) STRICT;
 
 CREATE INDEX sessions_by_update ON sessions (updated_at);
@@ -248,6 +259,21 @@ SELECT s.id                                                                AS se
   FROM turns t
   JOIN sessions s ON s.key = t.session;
 
+CREATE VIEW v_inputs AS
+SELECT s.id                                                                AS session_id,
+       i.number                                                            AS number,
+       i.mode                                                              AS mode,
+       i.request_id                                                        AS request_id,
+       iif(i.turn IS NULL, 'waiting', 'taken')                             AS state,
+       i.turn                                                              AS turn,
+       i.seq                                                               AS seq,
+       i.body                                                              AS body,
+       i.sender                                                            AS sender,
+       strftime('%Y-%m-%dT%H:%M:%SZ', i.arrived_at / 1000000, 'unixepoch') AS arrived_at,
+       strftime('%Y-%m-%dT%H:%M:%SZ', i.taken_at / 1000000, 'unixepoch')   AS taken_at
+  FROM inputs i
+  JOIN sessions s ON s.key = i.session;
+
 CREATE VIEW v_usage AS
 SELECT s.id                                                        AS session_id,
        u.number                                                    AS number,
@@ -263,21 +289,6 @@ SELECT s.id                                                        AS session_id
        strftime('%Y-%m-%dT%H:%M:%SZ', u.at / 1000000, 'unixepoch') AS at
   FROM usage u
   JOIN sessions s ON s.key = u.session;
-
-CREATE VIEW v_inputs AS
-SELECT s.id                                                                AS session_id,
-       i.number                                                            AS number,
-       i.mode                                                              AS mode,
-       i.request_id                                                        AS request_id,
-       iif(i.turn IS NULL, 'waiting', 'taken')                             AS state,
-       i.turn                                                              AS turn,
-       i.seq                                                               AS seq,
-       i.body                                                              AS body,
-       i.sender                                                            AS sender,
-       strftime('%Y-%m-%dT%H:%M:%SZ', i.arrived_at / 1000000, 'unixepoch') AS arrived_at,
-       strftime('%Y-%m-%dT%H:%M:%SZ', i.taken_at / 1000000, 'unixepoch')   AS taken_at
-  FROM inputs i
-  JOIN sessions s ON s.key = i.session;
 
 CREATE VIEW v_sessions AS
 SELECT s.id                                                                       AS session_id,
@@ -295,9 +306,30 @@ SELECT s.id                                                                     
        s.metadata                                                                 AS metadata,
        (SELECT count(*) FROM inputs i WHERE i.session = s.key AND i.turn IS NULL) AS waiting_inputs,
        s.recoveries                                                               AS recoveries,
-       s.quarantined_at IS NOT NULL                                               AS quarantined
+       s.quarantined_at IS NOT NULL                                               AS quarantined,
+       s.context_tokens                                                           AS context_tokens,
+       s.context_window                                                           AS context_window,
+       s.failed_compactions                                                       AS failed_compactions
   FROM sessions s
   LEFT JOIN turns t ON t.session = s.key AND t.number = s.next_turn - 1;
+
+CREATE VIEW v_compactions AS
+SELECT s.id                                                               AS session_id,
+       c.number                                                           AS number,
+       c.turn                                                             AS turn,
+       c.strategy                                                         AS strategy,
+       c.first_seq                                                        AS first_seq,
+       c.last_seq                                                         AS last_seq,
+       c.folded                                                           AS folded,
+       c.notes                                                            AS notes,
+       c.note_seq                                                         AS note_seq,
+       c.before_tokens                                                    AS before_tokens,
+       c.after_tokens                                                     AS after_tokens,
+       c.model                                                            AS model,
+       strftime('%Y-%m-%dT%H:%M:%SZ', c.at / 1000000, 'unixepoch')        AS at,
+       strftime('%Y-%m-%dT%H:%M:%SZ', c.undone_at / 1000000, 'unixepoch') AS undone_at
+  FROM compactions c
+  JOIN sessions s ON s.key = c.session;
 
 CREATE VIEW v_timeline AS
 SELECT s.id AS session_id, e.at AS at_micros,
@@ -317,6 +349,9 @@ SELECT s.id AS session_id, e.at AS at_micros,
         SELECT session, settled_at, turn, 'call ' || state, name || ' ' || id FROM calls WHERE settled_at IS NOT NULL
         UNION ALL
         SELECT session, at, turn, 'history compacted', strategy || ', ' || folded || ' messages' FROM compactions
+        UNION ALL
+        SELECT session, undone_at, turn, 'compaction undone', strategy || ', ' || folded || ' messages' FROM compactions
+         WHERE undone_at IS NOT NULL
         UNION ALL
         SELECT session, arrived_at, turn, 'input arrived', mode || iif(turn IS NULL, ', waiting', '') FROM inputs
         UNION ALL

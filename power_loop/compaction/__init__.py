@@ -1,6 +1,6 @@
-"""Folding history: what may go, and what stands in its place.
+"""Folding history: what may go, and what stands in its place. Pure, but for the model that a summary asks through.
 
-`plan` is pure: which messages of a view may be folded; `summary` asks a model for the note. `loop.fold` brings them
-together and records the outcome as one fact. Invariant: a call and its result go together or stay together; the system
-prompt, pinned messages and the current request stay.
+`window` is what a strategy looks at and gives back; `strategies` those without a model, `summary` the one with, `words`
+their names; `ladder` tries them in order and checks what they give; `notes` is the form of the note. `loop.fold` asks
+and records. Invariant: a call and its result go together or stay together; what must stay stays; at most one note.
 """

@@ -1,14 +1,16 @@
-"""The note a model writes in the place of folded messages."""
+"""The summary: a model writes the note. The strategy, and the request it asks with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 import pydantic_core
 
 from llm_client.messages import AssistantMessage, SystemMessage, UserMessage, wire
 from llm_client.service import ChatRequest, Json
+from power_loop.compaction.window import Folding, NotFolded, Unit, Window
 from power_loop.transcript.view import Entry
 
 INSTRUCTIONS: Final = (
@@ -18,8 +20,39 @@ INSTRUCTIONS: Final = (
     "(calls whose outcome is unknown are unknown in your note too), and what is left to do. Leave out pleasantries. "
     "Plain text, no preamble."
 )
-HEADING: Final = "[Note on the conversation before this point]\n"
 MAX_CHARS_A_MESSAGE: Final = 8_000
+
+LEAST_TOKENS: Final = 64
+"""No summary is asked to be shorter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Folds all but the newest units into a note that the session's model writes.
+
+    The newest units stay word for word, as many as fit a half of the target; the summary takes a quarter at most.
+    """
+
+    name: ClassVar[str] = "summary"
+
+    async def fold(self, window: Window) -> Folding | None:
+        units = _all_but_the_newest(window)
+        if sum(len(unit.entries) for unit in units if not unit.note) < 2:
+            return None
+        folded = [entry for unit in units for entry in unit.entries]
+        note = await window.summarise(folded, max(LEAST_TOKENS, window.target // 4))
+        return Folding(folded=folded, note=note)
+
+
+def _all_but_the_newest(window: Window) -> Sequence[Unit]:
+    room = window.target // 2
+    tail = len(window.units)
+    while tail > 0:
+        room -= window.units[tail - 1].tokens
+        if room < 0 and tail < len(window.units):
+            break
+        tail -= 1
+    return [unit for number, unit in enumerate(window.units) if not unit.kept and (number < tail or unit.note)]
 
 
 def summary_request(
@@ -39,12 +72,38 @@ def summary_request(
     )
 
 
-def note(answer: AssistantMessage) -> str | None:
-    """The wire text of the note, or None if the answer is none: empty, or calls for tools."""
+def summary_text(answer: AssistantMessage) -> str:
+    """What a model's answer says as a summary.
+
+    Raises:
+        NotFolded: it is none: empty, or it calls tools.
+    """
     text = answer.text.strip()
     if not text or answer.tool_calls:
-        return None
-    return wire(UserMessage(content=HEADING + text))
+        raise NotFolded("the summary was empty or asked for tools")
+    return text
+
+
+def without_oldest_results(folded: Sequence[Entry], *, characters: int) -> Sequence[Entry]:
+    """What is left to sum up in so many characters: the oldest results go first, with their calls, then the oldest
+    messages; at the end nothing is left."""
+    units: list[list[Entry]] = []
+    for entry in folded:
+        if entry.role == "tool" and units:
+            units[-1].append(entry)
+        else:
+            units.append([entry])
+    sizes = [sum(len(_said(entry)) + 2 for entry in unit) for unit in units]
+    left = sum(sizes)
+    gone = set()
+    for with_results in (True, False):
+        for number, unit in enumerate(units):
+            if left <= characters:
+                break
+            if (len(unit) > 1) is with_results:
+                gone.add(number)
+                left -= sizes[number]
+    return [entry for number, unit in enumerate(units) if number not in gone for entry in unit]
 
 
 def _said(entry: Entry) -> str:

@@ -39,6 +39,9 @@ class TakeInputs:
 class Compact:
     """The context is nearly full; fold before the next request."""
 
+    full: bool = False
+    """The next request may not fit, or was refused as too long: whatever makes room is welcome."""
+
 
 @dataclass(frozen=True, slots=True)
 class Park:
@@ -62,8 +65,10 @@ def decide(now: Snapshot, limits: Limits) -> Step:
     if now.state is TurnState.ASKING:
         if now.inputs_wait:
             return TakeInputs()
-        if now.may_fold and now.context_tokens >= limits.fold_at:
-            return Compact()
+        if now.overflowed:
+            return Compact(full=True)
+        if limits.folds and now.may_fold and now.context_tokens >= max(limits.fold_at, now.fold_from):
+            return Compact(full=now.context_tokens >= limits.full_at)
         return AskModel(wrap_up=now.rounds >= limits.max_rounds)
     return Rest()
 

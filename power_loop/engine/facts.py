@@ -8,7 +8,7 @@ number already: the driver owns the session, so it knows what comes next.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from llm_client.service import Usage
 from power_loop.values import CallKey, Effect, SessionId
@@ -44,15 +44,44 @@ class RequestedCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """How full a session's window is, in tokens."""
+
+    tokens: int
+    window: int
+    """What the model can take, less the room for its reply."""
+
+    @property
+    def left(self) -> float:
+        """What remains, in percent of the window; 0 once it is full."""
+        return context_left(self.tokens, self.window)
+
+
+def context_left(tokens: int, window: int) -> float:
+    """What remains of a window, in percent, to a tenth."""
+    return round(max(0.0, 100 * (1 - tokens / max(1, window))), 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
     """One request a model answered, and what it cost."""
 
     purpose: str
-    """`answer`, `dropped` (an empty answer), or `summary` (also one that was of no use)."""
+    """`answer`, `dropped` (an empty answer), `summary` (also one that was of no use), or `overflow` (the endpoint
+    refused the request as too long: what it counted, and nothing was paid)."""
     model: str
     usage: Usage | None
     milliseconds: int
     cost: float | None = None
+    context: Context | None = None
+    """How full the window is once this is in it; of an `answer`."""
+
+
+class Stamp(TypedDict):
+    """Which session and turn a fact is of."""
+
+    session: SessionId
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,22 +162,43 @@ class RoundClosed(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryCompacted(Fact):
-    """Messages were folded; a note stands in their place."""
+    """Messages were folded; one note stands in their place, or for each result a short one."""
 
     folded: tuple[int, ...]
-    note: NewMessage
+    notes: tuple[NewMessage, ...]
     strategy: str
     before_tokens: int
     after_tokens: int
-    model_call: ModelCall | None
+    window: int
+    model_calls: tuple[ModelCall, ...] = ()
+    """What was asked for it: one request, or several if they were too long themselves."""
+
+    @property
+    def context(self) -> Context:
+        return Context(tokens=self.after_tokens, window=self.window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactionFailed(Fact):
-    """Nothing was folded; the turn goes on. Said, never stored."""
+    """Nothing was folded; the turn goes on. The session counts these until a compaction succeeds."""
 
     strategy: str
+    """Of the last one that was tried."""
     reason: str
+    model_calls: tuple[ModelCall, ...] = ()
+    """What was paid for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextOverflowed(Fact):
+    """The endpoint refused a request as too long. What it counted is stored; history is folded and the model asked once
+    more."""
+
+    limit: int | None
+    """The window, where the endpoint said it."""
+    requested: int | None
+    """The size of the request, where the endpoint said it."""
+    model_call: ModelCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

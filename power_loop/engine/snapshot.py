@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
+from llm_client.service import Usage
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, check_move
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import StateError
-from power_loop.transcript.measure import tokens
+from power_loop.transcript.measure import CAREFUL, Measure
 from power_loop.values import CallKey, Effect
+
+FURTHER: Final = 8
+"""After a compaction that failed the context must grow by an eighth before the next is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,14 @@ class Snapshot:
     """Somebody steered this turn: input waits to be taken in."""
     may_fold: bool = True
     """False after a compaction until the provider has reported usage again."""
+    fold_from: int = 0
+    """After a compaction that failed: how far the context must have grown before another is worth its price."""
+    overflowed: bool = False
+    """The endpoint refused the last request as too long, and nothing has been folded since."""
+    refused: bool = False
+    """It refused one since its last answer: another refusal ends the turn."""
+    measure: Measure = CAREFUL
+    """How messages that nobody has counted yet are measured."""
 
     def call(self, key: CallKey) -> CallView:
         """An open call of this round.
@@ -90,7 +103,15 @@ class Snapshot:
             case f.RoundClosed() if self.calls:
                 raise StateError(f"a round with {len(self.calls)} open call(s) cannot be closed")
             case f.HistoryCompacted():
-                return replace(self, state=state, may_fold=False, context_tokens=fact.after_tokens)
+                return replace(
+                    self, state=state, may_fold=False, overflowed=False, fold_from=0, context_tokens=fact.after_tokens
+                )
+            case f.CompactionFailed():
+                grown = self.context_tokens + max(1, self.context_tokens // FURTHER)
+                return replace(self, state=state, may_fold=False, overflowed=False, fold_from=grown)
+            case f.ContextOverflowed():
+                counted = max(self.context_tokens, fact.requested or 0, (fact.limit or 0) + 1)
+                return replace(self, state=state, overflowed=True, refused=True, context_tokens=counted)
             case _:
                 return self if state is self.state else replace(self, state=state)
 
@@ -98,12 +119,23 @@ class Snapshot:
         self, fact: f.CallsRequested | f.AnswerReceived, state: TurnState, *, rounds: int, tool_calls: int
     ) -> Snapshot:
         """The context as the provider counted it, its answer included; where it counts nothing, our estimate."""
-        usage = fact.model_call.usage
-        context = self._grown(fact.message) if usage is None else usage.total_tokens
-        return replace(self, state=state, rounds=rounds, tool_calls=tool_calls, context_tokens=context, may_fold=True)
+        context = self.context_with(fact.model_call.usage, fact.message.body)
+        return replace(
+            self,
+            state=state,
+            rounds=rounds,
+            tool_calls=tool_calls,
+            context_tokens=context,
+            may_fold=True,
+            refused=False,
+        )
+
+    def context_with(self, usage: Usage | None, body: str) -> int:
+        """The tokens in the context with this answer: as the provider counted them, or else by our estimate."""
+        return self.context_tokens + self.measure.tokens(body) if usage is None else usage.total_tokens
 
     def _grown(self, *messages: f.NewMessage) -> int:
-        return self.context_tokens + sum(tokens(message.body) for message in messages)
+        return self.context_tokens + sum(self.measure.tokens(message.body) for message in messages)
 
 
 def _started(call: CallView) -> CallView:

@@ -54,6 +54,8 @@ NEXT: Final[Mapping[tuple[TurnState, type[f.Fact]], TurnState]] = {
     (TurnState.ASKING, f.CallsRequested): TurnState.ACTING,
     (TurnState.ASKING, f.AnswerDropped): TurnState.ASKING,
     (TurnState.ASKING, f.HistoryCompacted): TurnState.ASKING,
+    (TurnState.ASKING, f.CompactionFailed): TurnState.ASKING,
+    (TurnState.ASKING, f.ContextOverflowed): TurnState.ASKING,
     (TurnState.ASKING, f.InputSteered): TurnState.ASKING,
     (TurnState.ACTING, f.CallsStarted): TurnState.ACTING,
     (TurnState.ACTING, f.CallSettled): TurnState.ACTING,

@@ -126,7 +126,7 @@ async def _within(limit: float, work: Coroutine[Any, Any, T]) -> T:
 
 async def _reconciled(turn: Turn, call: CallView) -> bool:
     """Ask the tool what became of a call in doubt. False if nobody can tell: then the policy decides."""
-    tool = turn.gear.tools.get(call.name)
+    tool = turn.gear.tool(call.name)
     assert tool is not None
     try:
         arguments = tool.arguments(call.arguments)
@@ -153,7 +153,7 @@ async def _report_or_leave(turn: Turn, call: CallView, verdict: Verdict) -> None
 
 async def _gated(turn: Turn, call: CallView) -> _Ready | None:
     """The call, if its tool is there and takes its arguments; else it never runs, and its result is what is wrong."""
-    tool = turn.gear.tools.get(call.name)
+    tool = turn.gear.tool(call.name)
     if tool is None:
         offered = ", ".join(turn.gear.tools.names) or "none"
         await _refuse(turn, call, f"Error: there is no tool named {call.name}. There are: {offered}.")

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from llm_client.messages import AssistantMessage, ToolCall, text_of, wire
-from llm_client.service import ChatRequest
+from llm_client.service import ChatRequest, Usage
 from power_loop.engine import facts as f
-from power_loop.errors import OutputInvalidError
+from power_loop.errors import ContextOverflowError, OutputInvalidError
 from power_loop.loop.model import Heard, answered
 from power_loop.loop.turn import Ending, Turn
 from power_loop.tools import ToolRegistry
@@ -30,21 +30,33 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
     """Ask the model and record its answer: the last word, or calls, which are then in the ledger in the same commit.
 
     An empty answer (no text, no calls) is dropped and the same request repeated once. On `wrap_up` no tools are offered
-    and the answer ends the turn whatever it says.
+    and the answer ends the turn whatever it says. Where the endpoint finds the request too long, what it counted is
+    recorded; history is folded then, and the model asked once more.
 
     Raises:
+        ContextOverflowError: it refused the request as too long, for the second time or where nothing may be folded.
         OutputInvalidError: the second answer was empty too; nothing of either is in the history.
         ModelError: no answer could be had.
         Stopped: somebody stopped the turn; whatever the model was saying is dropped.
     """
     request = turn.request(with_tools=not wrap_up)
     for _ in range(2):
-        heard, milliseconds = await _answer(turn, request)
+        try:
+            heard, milliseconds = await _answer(turn, request)
+        except ContextOverflowError as refusal:
+            await _refused(turn, refusal)
+            return
         if wrap_up and heard.answer.message.tool_calls:
             heard = _without_calls(heard)
         answer = heard.answer
         purpose = "answer" if _says_something(answer.message) else "dropped"
-        spent = f.ModelCall(purpose=purpose, model=answer.model, usage=answer.usage, milliseconds=milliseconds)
+        spent = f.ModelCall(
+            purpose=purpose,
+            model=answer.model,
+            usage=answer.usage,
+            milliseconds=milliseconds,
+            context=turn.context(answer.usage, heard.body) if purpose == "answer" else None,
+        )
         if purpose == "answer":
             break
         await turn.record(f.AnswerDropped(**turn.stamp, model_call=spent))
@@ -59,6 +71,26 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
         await _take_last_word(turn, heard, spent, wrap_up=wrap_up)
 
 
+async def _refused(turn: Turn, refusal: ContextOverflowError) -> None:
+    """The endpoint found the request too long: its figures count from here on, and `decide` makes room."""
+    if turn.snapshot.refused or not turn.limits.folds:
+        raise refusal
+    turn.refusal = refusal
+    if refusal.limit is not None:
+        turn.limits = turn.limits.within(refusal.limit - (turn.gear.config.max_reply_tokens or 0))
+    counted = None if refusal.requested is None else Usage(prompt_tokens=refusal.requested, completion_tokens=0)
+    model = turn.model or ("" if turn.gear.llm is None else turn.gear.llm.model)
+    await turn.record(
+        f.ContextOverflowed(
+            **turn.stamp,
+            limit=refusal.limit,
+            requested=refusal.requested,
+            model_call=f.ModelCall(purpose="overflow", model=model, usage=counted, milliseconds=0),
+        ),
+        hold=True,
+    )
+
+
 async def _take_calls(turn: Turn, heard: Heard, spent: f.ModelCall) -> None:
     """The calls enter the ledger with the message that asks for them; committed together with their start."""
     seq = turn.next_seq
@@ -69,7 +101,7 @@ async def _take_calls(turn: Turn, heard: Heard, spent: f.ModelCall) -> None:
         heard = replace(heard, body=wire(message))
     calls = []
     for ordinal, call in enumerate(named):
-        tool = turn.gear.tools.get(call.name)
+        tool = turn.gear.tool(call.name)
         calls.append(
             f.RequestedCall(
                 key=CallKey(seq, ordinal),
@@ -114,7 +146,7 @@ async def _answer(turn: Turn, request: ChatRequest) -> tuple[Heard, int]:
     clock = turn.gear.world.monotonic
     begun = clock()
     turn.gear.world.reached("loop.ask")
-    heard = await turn.stop.run(answered(turn, request, streamed=turn.listener is not None))
+    heard = await turn.stop.run(answered(turn.gear, request, streamed_to=None if turn.listener is None else turn))
     turn.gear.world.reached("loop.answered")
     return heard, round((clock() - begun) * 1000)
 

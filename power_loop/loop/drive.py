@@ -39,8 +39,8 @@ async def drive(turn: Turn) -> Ending:
                     await turn.record(f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds))
                 case TakeInputs():
                     await take_in(turn)
-                case Compact():
-                    await fold(turn)
+                case Compact(full):
+                    await fold(turn, full=full)
                 case Park(calls):
                     await _park(turn, len(calls))
     except Stopped as stopped:

@@ -1,74 +1,118 @@
-"""A compaction inside a turn: plan, ask for the note, record it as one fact. It may fail; the turn goes on."""
+"""A compaction inside a turn: strategies are tried, what is taken is one fact. It may fail; the turn goes on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import Final
 
-from power_loop.compaction.plan import Plan, plan
-from power_loop.compaction.summary import note, summary_request
+from power_loop.compaction.ladder import Compaction, Tried, climb
+from power_loop.compaction.strategies import ClearToolResults
+from power_loop.compaction.window import Window
+from power_loop.config import AgentLoopConfig
 from power_loop.engine import facts as f
-from power_loop.errors import ModelError
-from power_loop.loop.model import answered
+from power_loop.engine.limits import Limits
+from power_loop.errors import ContextOverflowError, WindowTooSmallError
+from power_loop.loop.summaries import Summaries
 from power_loop.loop.turn import Turn
-from power_loop.transcript.measure import tokens
 
-STRATEGY = "summary"
+LAST_RESORT: Final = (ClearToolResults(keep=0),)
+"""When the endpoint has refused a request and nothing else can go: results that the model has not even seen."""
 
 
-async def fold(turn: Turn) -> None:
-    """Fold the older history into a note by the model, or leave everything as it is.
+async def fold(turn: Turn, *, full: bool = False) -> None:
+    """Make room, or leave everything as it is.
 
-    The note is asked for outside any transaction; marking the folded messages and storing the note is one commit. If
-    the process dies before it, nothing has changed. There is no second try until the provider has counted again.
+    Summaries are asked for outside any transaction; marking the folded messages and storing what stands for them is one
+    commit. If the process dies before it, nothing has changed. There is no second try until the provider has counted
+    again. With `full` the next request may not fit: then what needs no model steps in where the rest has failed.
 
     Raises:
+        WindowTooSmallError: what must stay does not fit the window.
+        ContextOverflowError: the endpoint has refused the history as too long, and nothing can be folded.
         Stopped: somebody stopped the turn; nothing is folded.
     """
-    planned = plan(turn.view, request=turn.request_seq, keep_tokens=turn.limits.fold_at // 4)
-    failure = "nothing can be folded" if planned is None else None
-    if planned is not None:
-        failure = await _fold(turn, planned)
-    if failure is not None:
-        turn.snapshot = replace(turn.snapshot, may_fold=False)
-        turn.publish(f.CompactionFailed(**turn.stamp, strategy=STRATEGY, reason=failure))
+    summaries = Summaries(turn.gear, turn.stop, model=turn.model, window=turn.limits.window)
+    window = Window.of(
+        turn.view,
+        tokens=turn.snapshot.context_tokens,
+        target=turn.limits.fold_to,
+        kept=turn.requests,
+        measure=turn.snapshot.measure,
+        summarise=summaries,
+        handle=turn.handle,
+    )
+    check_fits(window, turn.limits)
+    tried = await make_room(window, turn.gear.config, turn.limits, full=full)
+    if tried.compaction is None and turn.snapshot.overflowed:
+        tried = Tried((await climb(LAST_RESORT, window)).compaction, tried.failures)
+    turn.stop.check()  # a strategy that was stopped has only seen a summary fail
+    if tried.compaction is None:
+        await _failed(turn, window, tried, summaries.spent)
+        return
+    turn.gear.world.reached("loop.fold")
+    await turn.record(compacted(tried.compaction, turn.stamp, turn.next_seq, turn.limits.window, summaries.spent))
 
 
-async def _fold(turn: Turn, planned: Plan) -> str | None:
-    """Why it failed, or None. What a summary cost is recorded also if it is of no use."""
-    config, world = turn.gear.config, turn.gear.world
-    request = summary_request(
-        planned.folded,
-        model=turn.model,
-        max_chars=config.context_window,
-        max_tokens=max(64, turn.limits.fold_at // 8),
-        extra=config.extra,
+async def make_room(window: Window, config: AgentLoopConfig, limits: Limits, *, full: bool) -> Tried:
+    """What becomes of the configured strategies, and of those for a full window if the others left it full."""
+    tried = await climb(config.ladder, window)
+    left = window.tokens if tried.compaction is None else tried.compaction.after_tokens
+    if not full or (tried.compaction is not None and left < limits.full_at):
+        return tried
+    last = await climb(config.ladder_when_full, window)
+    better = min(filter(None, (tried.compaction, last.compaction)), key=_left, default=None)
+    return Tried(better, [*tried.failures, *last.failures])
+
+
+def compacted(
+    found: Compaction, stamp: f.Stamp, next_seq: int, window: int, spent: Sequence[f.ModelCall]
+) -> f.HistoryCompacted:
+    """The fact that a compaction is."""
+    return f.HistoryCompacted(
+        **stamp,
+        folded=found.folded,
+        notes=tuple(
+            f.NewMessage(seq=next_seq + more, role=stead.role, body=stead.wire, place=stead.place)
+            for more, stead in enumerate(found.steads)
+        ),
+        strategy=found.strategy,
+        before_tokens=found.before_tokens,
+        after_tokens=found.after_tokens,
+        window=window,
+        model_calls=tuple(spent),
     )
-    begun = world.monotonic()
-    try:
-        heard = await turn.stop.run(answered(turn, request), config.summary_timeout)
-    except TimeoutError:
-        return f"the summary took more than {config.summary_timeout:g} s"
-    except ModelError as error:
-        return f"the summary failed: {error}"
-    answer = heard.answer
-    milliseconds = round((world.monotonic() - begun) * 1000)
-    spent = f.ModelCall(purpose="summary", model=answer.model, usage=answer.usage, milliseconds=milliseconds)
-    body = note(answer.message)
-    size = 0 if body is None else tokens(body)
-    if body is None or size >= planned.folded_tokens:
-        await turn.record(f.AnswerDropped(**turn.stamp, model_call=spent))
-        return "the summary was empty or asked for tools" if body is None else "the summary was no shorter"
-    world.reached("loop.fold")
-    before = turn.snapshot.context_tokens
-    await turn.record(
-        f.HistoryCompacted(
-            **turn.stamp,
-            folded=tuple(entry.seq for entry in planned.folded),
-            note=f.NewMessage(seq=turn.next_seq, role="user", body=body, place=planned.place),
-            strategy=STRATEGY,
-            before_tokens=before,
-            after_tokens=max(0, before - planned.folded_tokens) + size,
-            model_call=spent,
-        )
+
+
+def check_fits(window: Window, limits: Limits) -> None:
+    """Raises `WindowTooSmallError` if the system prompt and pinned messages alone are surely larger than the window."""
+    pinned = sum(
+        window.measured([entry])
+        for unit in window.units
+        for entry in unit.entries
+        if entry.pinned or entry.role == "system"
     )
-    return None
+    if limits.surely_over(pinned):
+        raise WindowTooSmallError(pinned, limits.window)
+
+
+async def _failed(turn: Turn, window: Window, tried: Tried, spent: Sequence[f.ModelCall]) -> None:
+    strategy, reason = tried.failures[-1] if tried.failures else ("none", "nothing can be folded")
+    overflowed = turn.snapshot.overflowed
+    failed = f.CompactionFailed(**turn.stamp, strategy=strategy, reason=reason, model_calls=tuple(spent))
+    await turn.record(failed, hold=True)
+    if overflowed:
+        refusal = turn.refusal
+        assert refusal is not None
+        stays = window.tokens - sum(unit.tokens for unit in window.units if not unit.kept)
+        if stays > turn.limits.window:
+            raise WindowTooSmallError(stays, turn.limits.window) from refusal
+        raise ContextOverflowError(
+            f"{refusal}; and no room could be made ({strategy}: {reason})",
+            status=refusal.status,
+            limit=refusal.limit,
+            requested=refusal.requested,
+        ) from refusal
+
+
+def _left(compaction: Compaction) -> int:
+    return compaction.after_tokens

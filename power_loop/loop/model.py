@@ -11,7 +11,7 @@ from typing import Any, cast
 from llm_client.messages import AssistantMessage, provider, wire
 from llm_client.service import Answer, ChatRequest, LLMService
 from power_loop.errors import ModelError, NotConfiguredError, PowerLoopError, StreamCutError
-from power_loop.loop.turn import Turn
+from power_loop.loop.turn import Gear, Turn
 from power_loop.values import cleaned
 
 
@@ -24,18 +24,18 @@ class Heard:
     provider: str | None
 
 
-async def answered(turn: Turn, request: ChatRequest, *, streamed: bool = False) -> Heard:
-    """The model's answer; if `streamed`, with its deltas published as they come.
+async def answered(gear: Gear, request: ChatRequest, *, streamed_to: Turn | None = None) -> Heard:
+    """The model's answer; streamed where a turn publishes its deltas as they come.
 
     Raises:
         ModelError: none could be had. What the service raised, if it was nothing of ours, is the cause.
         NotConfiguredError: there is no model.
     """
-    llm = turn.gear.llm
+    llm = gear.llm
     if llm is None:
         raise NotConfiguredError("a model", "build the loop with llm=...")
     try:
-        return _sound(await (_streamed(turn, llm, request) if streamed else llm.complete(request)))
+        return _sound(await (llm.complete(request) if streamed_to is None else _streamed(streamed_to, llm, request)))
     except PowerLoopError:
         raise
     except asyncio.CancelledError as cancelled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from llm_client.messages import replayed
@@ -13,11 +13,11 @@ from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.events.live import Event
 from power_loop.loop.drift import careful, changed
 from power_loop.loop.stop import StopSignal
-from power_loop.loop.turn import Gear, Turn
+from power_loop.loop.turn import Counted, Gear, Turn
 from power_loop.sink import MessageSink
 from power_loop.store.contract import Begun, Claim, History
 from power_loop.store.records import ActiveMessage, CallInfo
-from power_loop.transcript.measure import tokens
+from power_loop.transcript.measure import CAREFUL, Measure
 from power_loop.transcript.view import Entry, View
 
 
@@ -31,18 +31,21 @@ class Warm:
     view: View
     context_tokens: int
     may_fold: bool
+    fold_from: int = 0
+    counted: Counted | None = None
 
 
-def warmed(begun: Begun, history: History, *, replay: bool) -> Warm:
-    """What a store's history says before the messages that `begun` has just added."""
+def warmed(begun: Begun, history: History, *, replay: bool, measure: Measure = CAREFUL, overhead: int = 0) -> Warm:
+    """What a store's history says before the messages that `begun` has just added.
+
+    `overhead`: tokens of what every request holds beside the messages, for where nobody has counted it yet.
+    """
     added = {message.seq for message in begun.added}
-    messages = [message for message in history.messages if message.seq not in added]
-    view = View(_entry(message, replay=replay) for message in messages)
-    answers = [message.seq for message in messages if message.role == "assistant"]
-    if history.counted is not None and answers:
-        counted = history.counted + view.tokens_after(answers[-1])
+    view = view_of((message for message in history.messages if message.seq not in added), replay=replay)
+    if history.counted is not None and history.counted_seq:
+        counted = history.counted + view.tokens_after(history.counted_seq, measure)
     else:
-        counted = view.tokens_after(0)
+        counted = view.tokens_after(0, measure) + overhead
     return Warm(
         key=begun.claim.key,
         epoch=begun.was,
@@ -50,6 +53,11 @@ def warmed(begun: Begun, history: History, *, replay: bool) -> Warm:
         context_tokens=counted,
         may_fold=not history.folded_since,
     )
+
+
+def view_of(messages: Iterable[ActiveMessage], *, replay: bool) -> View:
+    """What the model sees of these; with `replay`, an endpoint's own words in them."""
+    return View(_entry(message, replay=replay) for message in messages)
 
 
 def reopen(
@@ -65,19 +73,25 @@ def reopen(
 ) -> Turn:
     """The turn that `begun` claimed, ready to be driven."""
     for message in begun.added:
-        warm.view.add(Entry(place=message.seq, seq=message.seq, role=message.role, wire=message.body))
+        warm.view.add(
+            Entry(place=message.seq, seq=message.seq, role=message.role, wire=message.body, pinned=message.pinned)
+        )
+    measure = gear.measures.get(begun.model, CAREFUL)
     snapshot = Snapshot(
         turn=begun.claim.turn,
         state=begun.state,
         rounds=begun.rounds,
         tool_calls=begun.tool_calls,
         calls=tuple(_view(call, gear) for call in begun.calls),
-        context_tokens=warm.context_tokens + sum(tokens(message.body) for message in begun.added),
+        context_tokens=warm.context_tokens + sum(measure.tokens(message.body) for message in begun.added),
         may_fold=warm.may_fold,
+        fold_from=warm.fold_from,
+        measure=measure,
         inputs_wait=begun.inputs_wait,
     )
-    return Turn(
+    turn = Turn(
         session=begun.claim.session,
+        key=begun.claim.key,
         born=begun.born,
         gear=gear,
         sink=sink,
@@ -86,11 +100,12 @@ def reopen(
         snapshot=snapshot,
         view=warm.view,
         next_seq=begun.next_seq,
-        request_seq=warm.view.last_input(),
         model=begun.model,
         listener=listener,
         take_inputs=take_inputs,
     )
+    turn.counted = warm.counted
+    return turn
 
 
 def began(begun: Begun) -> f.TurnBegan:
@@ -109,11 +124,13 @@ def kept(turn: Turn, claim: Claim) -> Warm:
         view=turn.view,
         context_tokens=turn.snapshot.context_tokens,
         may_fold=turn.snapshot.may_fold,
+        fold_from=turn.snapshot.fold_from,
+        counted=turn.counted,
     )
 
 
 def _view(call: CallInfo, gear: Gear) -> CallView:
-    tool = gear.tools.get(call.name)
+    tool = gear.tool(call.name)
     return CallView(
         key=call.key,
         id=call.id,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from llm_client.messages import replayed
 from llm_client.service import ChatRequest, LLMService, Usage
@@ -14,12 +14,13 @@ from power_loop.config import AgentLoopConfig
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
-from power_loop.errors import PowerLoopError
+from power_loop.errors import ContextOverflowError, PowerLoopError
 from power_loop.events.live import Event
 from power_loop.loop.stop import StopSignal
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
-from power_loop.tools import ToolRegistry
+from power_loop.tools import Tool, ToolRegistry
+from power_loop.transcript.measure import Measure
 from power_loop.transcript.view import Entry, View
 from power_loop.values import CallKey, Micros, SessionId, Status, World
 
@@ -32,11 +33,17 @@ class Gear:
     tools: ToolRegistry
     config: AgentLoopConfig
     world: World
+    recall: Tool | None = None
+    """Reads results that are shown in short; offered where there are some. None: an app's own tool has its name, or
+    there is no store to read from."""
+    measures: dict[str | None, Measure] = field(default_factory=dict)
+    """What was learned of each model's tokens."""
 
-
-class Stamp(TypedDict):
-    session: SessionId
-    turn: int
+    def tool(self, name: str) -> Tool | None:
+        """The tool a model calls by that name."""
+        if self.recall is not None and name == self.recall.name:
+            return self.recall
+        return self.tools.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,14 @@ class Ending:
     status: Status
     stop_reason: str | None
     final_text: str
+
+
+class Counted(NamedTuple):
+    """A provider's count of a whole context."""
+
+    seq: int
+    """Of the answer it came with, which is in it."""
+    tokens: int
 
 
 class Turn:
@@ -62,6 +77,7 @@ class Turn:
         self,
         *,
         session: SessionId,
+        key: int,
         born: Micros,
         gear: Gear,
         sink: MessageSink,
@@ -70,12 +86,12 @@ class Turn:
         snapshot: Snapshot,
         view: View,
         next_seq: int,
-        request_seq: int,
         model: str | None,
         listener: Callable[[Event], None] | None,
         take_inputs: Callable[[], Awaitable[tuple[f.NewMessage, ...]]],
     ) -> None:
         self.session = session
+        self._key = key
         self.born = born
         self.gear = gear
         self.stop = stop
@@ -83,8 +99,12 @@ class Turn:
         self.snapshot = snapshot
         self.view = view
         self.next_seq = next_seq
-        self.request_seq = request_seq
-        """The message this turn works on; never folded."""
+        self.requests = view.unanswered()
+        """The messages this turn works on; never folded."""
+        self.refusal: ContextOverflowError | None = None
+        """What the endpoint said when it last found a request too long."""
+        self.counted: Counted | None = None
+        """When a provider last counted this view."""
         self.model = model
         self.listener = listener
         self.take_inputs = take_inputs
@@ -97,7 +117,7 @@ class Turn:
         self._under_way: asyncio.Task[None] | None = None
 
     @property
-    def stamp(self) -> Stamp:
+    def stamp(self) -> f.Stamp:
         """Which session and turn a fact is of."""
         return {"session": self.session, "turn": self.snapshot.turn}
 
@@ -178,7 +198,7 @@ class Turn:
 
     def call_view(self, call: f.RequestedCall) -> CallView:
         """A call just asked for, as the engine sees it."""
-        tool = self.gear.tools.get(call.name)
+        tool = self.gear.tool(call.name)
         return CallView(
             key=call.key,
             id=call.id,
@@ -201,15 +221,27 @@ class Turn:
 
     def request(self, *, with_tools: bool) -> ChatRequest:
         """The next request: all that the model sees, joined from what is stored."""
-        config = self.gear.config
+        config, gear = self.gear.config, self.gear
+        tools = gear.tools.specs if with_tools else ()
+        if with_tools and gear.recall is not None and self.view.shortened:
+            tools = (*tools, gear.recall.spec)
         return ChatRequest(
             messages=self.view.texts(),
-            tools=self.gear.tools.specs if with_tools else (),
+            tools=tools,
             model=self.model,
             max_tokens=config.max_reply_tokens,
             temperature=config.temperature,
             extra=config.extra,
         )
+
+    @property
+    def handle(self) -> Callable[[int], str] | None:
+        """By which the model can read a message of this session again; None: it cannot."""
+        return None if self.gear.recall is None else lambda seq: f"{self._key}.{seq}"
+
+    def context(self, usage: Usage | None, body: str) -> f.Context:
+        """How full the window is once this answer is in it."""
+        return f.Context(tokens=self.snapshot.context_with(usage, body), window=self.limits.window)
 
     def spend(self, usage: Usage | None) -> None:
         if usage is not None:
@@ -226,12 +258,14 @@ class Turn:
         match fact:
             case f.CallsRequested():
                 self.rounds += 1
+                self._learn(fact.message.seq, fact.model_call.usage)
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + len(fact.calls) + 1
                 self.spend(fact.model_call.usage)
                 self.snapshot = replace(self.snapshot, calls=tuple(map(self.call_view, fact.calls)))
             case f.AnswerReceived():
                 self.rounds += fact.status != Status.HIT_ROUND_LIMIT
+                self._learn(fact.message.seq, fact.model_call.usage)
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + 1
                 self.spend(fact.model_call.usage)
@@ -243,13 +277,28 @@ class Turn:
                 for message in fact.messages:
                     self._add(message)
                     self.next_seq = message.seq + 1
+                self.requests |= {message.seq for message in fact.messages}
             case f.HistoryCompacted():
-                self.view.fold(fact.folded, _entry(fact.note, note=True))
-                self.next_seq = fact.note.seq + 1
-                if fact.model_call is not None:
-                    self.spend(fact.model_call.usage)
+                self.view.fold(fact.folded, [_entry(note, note=True) for note in fact.notes])
+                self.next_seq = fact.notes[-1].seq + 1
+                self.counted = None
+                for call in fact.model_calls:
+                    self.spend(call.usage)
+            case f.CompactionFailed():
+                for call in fact.model_calls:
+                    self.spend(call.usage)
             case _:
                 pass
+
+    def _learn(self, seq: int, usage: Usage | None) -> None:
+        """Hold what the provider counted against our estimate of what came since it last counted."""
+        before, self.counted = self.counted, None if usage is None else Counted(seq, usage.total_tokens)
+        if usage is None or before is None or usage.reasoning_tokens:
+            return  # reasoning is counted where it is said, and not where it is not sent again
+        new = [entry.wire for entry in self.view.since(before.seq)]
+        measure = self.snapshot.measure.learned(new, usage.prompt_tokens - before.tokens)
+        self.snapshot = replace(self.snapshot, measure=measure)
+        self.gear.measures[self.model] = measure
 
     def _add(self, message: f.NewMessage) -> None:
         replay = self.gear.llm is not None and self.gear.llm.replay_reasoning

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
+from power_loop.compaction.ladder import Strategy
 from power_loop.config import AgentLoopConfig
 from power_loop.engine.limits import Limits
 from power_loop.engine.turns import SessionState, TurnState
@@ -24,12 +25,15 @@ from power_loop.errors import (
     SessionQuarantinedError,
 )
 from power_loop.loop.drift import refuse_drift
+from power_loop.loop.stop import StopSignal
 from power_loop.shielding import uncancelled
+from power_loop.stateful_loop.compacting import compact
 from power_loop.stateful_loop.gates import Gates
 from power_loop.stateful_loop.results import StatefulResult
-from power_loop.stateful_loop.runner import Listener, Runner
+from power_loop.stateful_loop.runner import CLOSING, Listener, Runner
 from power_loop.stateful_loop.watch import StopEvent
 from power_loop.store.contract import Begun, Input, Known, Quarantined, SessionStore, Waiting
+from power_loop.store.records import CompactionInfo
 from power_loop.values import InDoubt, InputMode, SessionId, Status
 
 LOG = logging.getLogger("power_loop.conductor")
@@ -80,6 +84,7 @@ class Conductor:
         self._config = config
         self._gates = Gates()
         self._closing = False
+        self._compacting: set[StopSignal] = set()
 
     async def send(self, wanted: Input, on_pending: OnPending, manner: Manner) -> StatefulResult:
         """A turn on a new input; or, if its request is stored already, its outcome or the rest of it.
@@ -269,7 +274,7 @@ class Conductor:
             force=force,
             origin=origin,
             max_recoveries=self._config.max_recoveries,
-            accept=(lambda calls: refuse_drift(session, calls, self.runner.tools)) if refuse else None,
+            accept=(lambda calls: refuse_drift(session, calls, self.runner.gear.tools)) if refuse else None,
         )
         if isinstance(begun, Quarantined):
             shown = [call.shown_open(driven=False) for call in begun.calls]
@@ -318,9 +323,37 @@ class Conductor:
         async with self._gates.entered(session, wait=manner.if_busy != "raise"):
             yield
 
+    async def compact(
+        self, session: SessionId, strategies: Sequence[Strategy] | None, manner: Manner
+    ) -> CompactionInfo | None:
+        """Fold a session's history once nobody of this loop is in it; see `compacting.compact`."""
+        stop = StopSignal()
+        async with self._entered(session, manner):
+            self._check_open()
+            if manner.if_busy != "raise":
+                await self._until_free(session)
+            self._compacting.add(stop)
+            try:
+                done = await compact(self.store, self.runner.gear, session, strategies, stop)
+            finally:
+                self._compacting.discard(stop)
+            self.runner.forget(session)
+            return done
+
+    async def undo_compaction(self, session: SessionId, manner: Manner) -> CompactionInfo:
+        async with self._entered(session, manner):
+            self._check_open()
+            if manner.if_busy != "raise":
+                await self._until_free(session)
+            done = await self.store.undo_compaction(session)
+            self.runner.forget(session)
+            return done
+
     async def drain(self, seconds: float) -> None:
         """Give running turns so many seconds to end, then stop them. Whoever waits for a session is refused at once."""
         self._closing = True
+        for stop in self._compacting:
+            stop.request(Status.STOPPED, CLOSING)
         try:
             await self.runner.drain(seconds)
         finally:

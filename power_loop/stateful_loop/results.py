@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from llm_client.service import Usage
 from power_loop.engine.calls import OpenCall
 from power_loop.store.records import UsageInfo
 from power_loop.values import SessionId, Status
+
+REFUSED: Final = "overflow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,8 @@ class StatefulResult:
     usage: Usage
     """Tokens of this turn, all its model calls together."""
     pending_tool_calls: tuple[OpenCall, ...] = ()
+    context_left: float | None = None
+    """What remains of the model's context, in percent; None where nobody has counted."""
     stop_reason: str | None = None
     """The model's finish reason, or why the turn ended otherwise; `idle` when there was nothing to resume."""
 
@@ -40,7 +45,8 @@ class StatefulResult:
 class SessionUsage:
     """Every model call of a session, and their sums. Iterates over the calls.
 
-    A sum is over what endpoints reported; a `cost` that is unknown for any call is None, never 0.
+    A sum is over what endpoints reported; a `cost` that is unknown for any call is None, never 0. Requests that were
+    refused as too long (`overflow`) are listed with what the endpoint counted, and are in no sum: they cost nothing.
     """
 
     calls: tuple[UsageInfo, ...]
@@ -65,8 +71,9 @@ class SessionUsage:
 
     @property
     def cost(self) -> float | None:
-        known = [call.cost for call in self.calls if call.cost is not None]
-        return sum(known) if known and len(known) == len(self.calls) else None
+        paid = [call.cost for call in self.calls if call.purpose != REFUSED]
+        known = [cost for cost in paid if cost is not None]
+        return sum(known) if known and len(known) == len(paid) else None
 
     @property
     def by_turn(self) -> dict[int, Usage]:
@@ -75,6 +82,7 @@ class SessionUsage:
 
 
 def summed(calls: Sequence[UsageInfo]) -> Usage:
+    calls = [call for call in calls if call.purpose != REFUSED]
     return Usage(
         prompt_tokens=sum(call.prompt_tokens or 0 for call in calls),
         completion_tokens=sum(call.completion_tokens or 0 for call in calls),

@@ -11,6 +11,7 @@ from typing import Final
 
 from llm_client.service import Usage
 from power_loop.engine import facts as f
+from power_loop.engine.facts import context_left
 from power_loop.engine.limits import Limits
 from power_loop.errors import EpochLostError, ModelError, PowerLoopError, SessionNotFoundError
 from power_loop.events import Event
@@ -23,7 +24,7 @@ from power_loop.sink import MessageSink, NullSink, StoreSink, TeeSink
 from power_loop.stateful_loop.results import StatefulResult, summed
 from power_loop.stateful_loop.watch import StopEvent, Watch
 from power_loop.store.contract import Begun, Known, SessionStore
-from power_loop.tools import ToolRegistry
+from power_loop.transcript.measure import CAREFUL, tokens
 from power_loop.values import SessionId, Status, cleaned
 
 LOG = logging.getLogger("power_loop.runner")
@@ -95,12 +96,13 @@ class Runner:
             rounds=turn.rounds,
             usage=summed(await self._store.usage(session.id, turn.number)),
             pending_tool_calls=tuple(pending),
+            context_left=session.context_left,
             stop_reason=stop_reason or turn.stop_reason,
         )
 
     @property
-    def tools(self) -> ToolRegistry:
-        return self._gear.tools
+    def gear(self) -> Gear:
+        return self._gear
 
     def input_waits(self, session: SessionId) -> None:
         """Have the turn that runs here take input in at its next round boundary."""
@@ -173,6 +175,7 @@ class Runner:
             rounds=turn.rounds,
             usage=turn.usage,
             pending_tool_calls=pending,
+            context_left=context_left(turn.snapshot.context_tokens, turn.limits.window),
             stop_reason=ending.stop_reason,
         )
 
@@ -195,7 +198,13 @@ class Runner:
         if history.epoch != claim.epoch:
             raise EpochLostError(claim.session, claim.epoch, history.epoch)
         replay = self._gear.llm is not None and self._gear.llm.replay_reasoning
-        return warmed(begun, history, replay=replay)
+        return warmed(
+            begun,
+            history,
+            replay=replay,
+            measure=self._gear.measures.get(begun.model, CAREFUL),
+            overhead=sum(map(tokens, self._gear.tools.specs)),
+        )
 
     def _keep(self, begun: Begun, turn: Turn) -> None:
         self._warm[begun.claim.session] = kept(turn, begun.claim)

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from llm_client.service import ChecksMessages, LLMService
+from power_loop.compaction.ladder import Strategy
+from power_loop.compaction.words import ladder_of
 from power_loop.config import AgentLoopConfig
 from power_loop.engine.calls import OpenCall
 from power_loop.errors import ConfigError, InputInvalidError, LoopClosedError, NotConfiguredError, PowerLoopError
@@ -16,12 +18,12 @@ from power_loop.loop.turn import Gear
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
 from power_loop.stateful_loop import inputs
-from power_loop.stateful_loop.conductor import Conductor
+from power_loop.stateful_loop.conductor import Conductor, Manner
 from power_loop.stateful_loop.results import SessionUsage
 from power_loop.stateful_loop.runner import Runner
 from power_loop.store import SessionStore, open_store
 from power_loop.store.contract import Listing, NewSession
-from power_loop.store.records import CallInfo, QueuedInput, SessionInfo, StoredMessage, TurnInfo
+from power_loop.store.records import CallInfo, CompactionInfo, QueuedInput, SessionInfo, StoredMessage, TurnInfo
 from power_loop.tools import Tool, ToolRegistry
 from power_loop.values import SessionId, World
 from power_loop.values import session_id as checked_id
@@ -156,6 +158,56 @@ class Sessions:
         session = checked_id(session_id)
         store = (await self._open()).store
         return await store.withdraw_input(session, number)
+
+    async def compact(
+        self,
+        session_id: str,
+        *,
+        strategy: Strategy | str | Sequence[Strategy | str] | None = None,
+        if_busy: Literal["wait", "raise"] = "wait",
+    ) -> CompactionInfo | None:
+        """Fold a session's history now, by the configured strategies or by these; None if there is nothing to fold.
+
+        Marking the folded messages, storing what stands for them and the audit row are one commit; once this returns it
+        is on disk, and if the process dies before, nothing has changed. Nothing is held while a model writes a summary:
+        should anybody take the session meanwhile, history is as they left it. The system prompt, pinned messages, an
+        input without its last answer, open calls and the newest round stay. A closed or archived session is refused.
+
+        Raises:
+            CompactionError: every strategy failed (without a model no summary can be had).
+            SessionBusyError: a turn runs and `if_busy` is `raise`, or somebody took the session meanwhile.
+            SessionNotFoundError, SessionArchivedError, SessionClosedError, InputInvalidError: as they say.
+        """
+        session = checked_id(session_id)
+        inputs.one_of("if_busy", if_busy, ("wait", "raise"))
+        strategies = None
+        if strategy is not None:
+            try:
+                strategies = ladder_of(strategy)
+            except ValueError as error:
+                raise InputInvalidError("strategy", "is none", str(error)) from None
+        conductor = await self._open()
+        return await conductor.compact(session, strategies, Manner(if_busy=if_busy))
+
+    async def undo_compaction(self, session_id: str, *, if_busy: Literal["wait", "raise"] = "wait") -> CompactionInfo:
+        """Put the messages of the latest compaction that stands back in their places, and what stood for them out.
+
+        One commit; nothing is deleted. History is not folded again until the provider has counted it anew, unless the
+        window is full by then. Called again, it undoes the compaction before that one.
+
+        Raises:
+            CompactionNotFoundError: none stands.
+            SessionBusyError, SessionNotFoundError, ...: as `compact`.
+        """
+        session = checked_id(session_id)
+        inputs.one_of("if_busy", if_busy, ("wait", "raise"))
+        conductor = await self._open()
+        return await conductor.undo_compaction(session, Manner(if_busy=if_busy))
+
+    async def get_compactions(self, session_id: str) -> list[CompactionInfo]:
+        """Every compaction, in order, undone or not."""
+        store = (await self._open()).store
+        return await store.compactions(checked_id(session_id))
 
     async def request_stop(self, session_id: str, *, reason: str = "stop requested") -> bool:
         """Ask whoever drives a session, in any process, to stop; False if nobody does, or somebody asked already."""

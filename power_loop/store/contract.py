@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import Fact, NewMessage
+from power_loop.engine.facts import Fact, HistoryCompacted, NewMessage
 from power_loop.store.reads import History, Listing
-from power_loop.store.records import CallInfo, QueuedInput, SessionInfo, StoredMessage, TurnInfo, UsageInfo
+from power_loop.store.records import (
+    CallInfo,
+    CompactionInfo,
+    QueuedInput,
+    SessionInfo,
+    StoredMessage,
+    TurnInfo,
+    UsageInfo,
+)
 from power_loop.store.transactions.begin import Begun, Claim, Input, Known, Waiting
 from power_loop.store.transactions.manage import NewSession
 from power_loop.store.transactions.resume import Quarantined
@@ -142,6 +150,16 @@ class SessionStore(Protocol):
     async def pending(self, session: SessionId) -> list[OpenCall]: ...
 
     async def calls(self, session: SessionId) -> list[CallInfo]: ...
+
+    async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> CompactionInfo:
+        """Fold history outside a turn. See `transactions.compact.compact_session`."""
+        ...
+
+    async def undo_compaction(self, session: SessionId) -> CompactionInfo:
+        """Put back what the latest compaction that stands has folded."""
+        ...
+
+    async def compactions(self, session: SessionId) -> list[CompactionInfo]: ...
 
     async def turns(self, session: SessionId) -> list[TurnInfo]: ...
 

@@ -18,6 +18,7 @@ from power_loop.store.port import Port, Row, Value, part
 from power_loop.store.records import (
     ActiveMessage,
     CallInfo,
+    CompactionInfo,
     QueuedInput,
     SessionRow,
     StoredMessage,
@@ -32,7 +33,10 @@ WAY_OUT: Final = "run `power-loop doctor` to list what is damaged; restore those
 
 
 def session_of(db: Port, row: Row) -> SessionRow:
-    numbers = (row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"], row["recoveries"])
+    numbers = (
+        *(row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"], row["recoveries"]),
+        *(row["failed_compactions"], row["context_tokens"] or 0, row["context_window"] or 0),
+    )
     _check(db, seals.is_session(row) and _counts(*numbers), row["id"], "the row")
     when = _Clock(db, row["id"], "the row")
     return SessionRow(
@@ -55,6 +59,9 @@ def session_of(db: Port, row: Row) -> SessionRow:
         closed=row["closed_at"] is not None,
         recoveries=row["recoveries"],
         quarantined=row["quarantined_at"] is not None,
+        context_tokens=row["context_tokens"],
+        context_window=row["context_window"],
+        failed_compactions=row["failed_compactions"],
     )
 
 
@@ -219,6 +226,31 @@ def usage_of(db: Port, session: SessionRow, row: Row) -> UsageInfo:
         cost=row["cost"],
         milliseconds=row["milliseconds"],
         at=from_micros(row["at"]),
+    )
+
+
+def compaction_of(db: Port, session: SessionRow, row: Row) -> CompactionInfo:
+    thing = f"compaction {row['number']}"
+    numbers = [row[name] for name in ("number", "turn", "first_seq", "last_seq", "folded", "note_seq", "notes")]
+    sound = row["crc"] == seals.compaction_seal(session.key, row["number"], row["strategy"], row["model"])
+    _check(
+        db, sound and _counts(*numbers, row["before_tokens"], row["after_tokens"]), session.id, thing, row["note_seq"]
+    )
+    when = _Clock(db, session.id, thing)
+    return CompactionInfo(
+        number=row["number"],
+        turn=row["turn"],
+        strategy=row["strategy"],
+        first_seq=row["first_seq"],
+        last_seq=row["last_seq"],
+        folded=row["folded"],
+        note_seq=row["note_seq"],
+        notes=row["notes"],
+        before_tokens=row["before_tokens"],
+        after_tokens=row["after_tokens"],
+        model=row["model"],
+        at=when.at(row["at"]),
+        undone_at=when.maybe(row["undone_at"]),
     )
 
 

@@ -57,9 +57,11 @@ class History:
     """Of the session, as it was read: a driver that finds another than its own has lost it."""
     messages: list[records.ActiveMessage]
     counted: int | None
-    """Tokens up to and including the latest answer, as the provider reported them or a compaction left them."""
+    """Tokens up to and including message `counted_seq`, as the provider reported them or a compaction left them."""
+    counted_seq: int
+    """0 if nobody has counted."""
     folded_since: bool
-    """A compaction came after the last report."""
+    """A compaction came after the last report, or one was undone."""
 
 
 def history(db: Port, session_id: SessionId) -> History:
@@ -77,15 +79,19 @@ def history(db: Port, session_id: SessionId) -> History:
     if [row.number for row in usage] != list(range(first, session.usage_rows + 1)):
         raise parsing.damaged(db, session.id, "the list of usage rows")
     if not usage or usage[0].purpose != "answer" or usage[0].prompt_tokens is None:
-        return History(key=session.key, epoch=session.epoch, messages=found, counted=None, folded_since=False)
-    folded_to = tail[0]["folded_to"]
-    tokens = usage[0].prompt_tokens + (usage[0].completion_tokens or 0)
+        return History(
+            key=session.key, epoch=session.epoch, messages=found, counted=None, counted_seq=0, folded_since=False
+        )
+    folded_to, restored = tail[0]["folded_to"], tail[0]["restored"]
+    tokens = usage[0].prompt_tokens + (usage[0].completion_tokens or 0) + (restored or 0)
+    answers = (message.seq for message in reversed(found) if message.role == "assistant")
     return History(
         key=session.key,
         epoch=session.epoch,
         messages=found,
         counted=tokens if folded_to is None else folded_to,
-        folded_since=folded_to is not None,
+        counted_seq=next(answers, 0) if folded_to is None else tail[0]["folded_up_to"],
+        folded_since=folded_to is not None or restored is not None,
     )
 
 
@@ -166,6 +172,14 @@ def usage(db: Port, session_id: SessionId, turn: int | None) -> list[records.Usa
     return found if turn is None else [row for row in found if row.turn == turn]
 
 
+def compactions(db: Port, session_id: SessionId) -> list[records.CompactionInfo]:
+    session = rows.session_row(db, session_id)
+    found = [parsing.compaction_of(db, session, row) for row in db.all("list_compactions", session=session.key)]
+    if [row.number for row in found] != list(range(1, len(found) + 1)):
+        raise parsing.damaged(db, session.id, "the list of compactions")
+    return found
+
+
 def message(db: Port, session_id: SessionId, seq: int) -> records.StoredMessage | None:
     session = rows.session_row(db, session_id)
     row = db.one("message_by_seq", session=session.key, seq=seq)
@@ -243,6 +257,9 @@ def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.Sess
         active_messages=session.active,
         queued=len(db.all("waiting_inputs", session=session.key)),
         recoveries=session.recoveries,
+        context_tokens=session.context_tokens,
+        context_window=session.context_window,
+        failed_compactions=session.failed_compactions,
         parent=None if session.parent is None else rows.session_by_key(db, session.parent).id,
         model=session.model,
         metadata={} if session.metadata is None else pydantic_core.from_json(session.metadata),

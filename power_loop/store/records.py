@@ -11,6 +11,7 @@ import pydantic_core
 
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
 from power_loop.engine.calls import CallState, OpenCall, SettledBy
+from power_loop.engine.facts import context_left
 from power_loop.engine.turns import SessionState, TurnState
 from power_loop.values import CallKey, Effect, InputMode, SessionId
 
@@ -33,7 +34,7 @@ class StoredMessage:
     """JSON of what the endpoint added to an answer, or None."""
     pinned: bool
     note: bool
-    """It is the summary note of a compaction."""
+    """It stands in the place of messages that a compaction folded."""
     folded_by: int | None
     created_at: datetime
 
@@ -166,6 +167,29 @@ class UsageInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompactionInfo:
+    """One compaction: which messages went, and what stands for them. Sizes in tokens, as far as they were known."""
+
+    number: int
+    turn: int
+    """The turn it happened in, or after; 0 before any."""
+    strategy: str
+    first_seq: int
+    last_seq: int
+    folded: int
+    """How many messages; between the first and the last others may have stayed."""
+    note_seq: int
+    notes: int
+    """How many messages stand in their place, numbered from `note_seq`: one note, or a short text for each result."""
+    before_tokens: int
+    after_tokens: int
+    model: str | None
+    """Which model wrote the note; None: none did."""
+    at: datetime
+    undone_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedInput:
     """Input that came while a turn ran and waits to be taken in."""
 
@@ -208,6 +232,13 @@ class SessionRow:
     closed: bool
     recoveries: int
     quarantined: bool
+    context_tokens: int | None
+    context_window: int | None
+    failed_compactions: int
+
+    @property
+    def context_left(self) -> float | None:
+        return _context_left(self.context_tokens, self.context_window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +262,12 @@ class SessionInfo:
     """Inputs that wait to be taken in."""
     recoveries: int
     """How often it was taken up again without progress since."""
+    context_tokens: int | None
+    """Tokens in the model's context when somebody last counted; None: nobody has."""
+    context_window: int | None
+    """How many there may be."""
+    failed_compactions: int
+    """How many compactions failed since the last that did not."""
     parent: str | None
     model: str | None
     metadata: dict[str, Any]
@@ -240,8 +277,17 @@ class SessionInfo:
     updated_at: datetime
 
     @property
+    def context_left(self) -> float | None:
+        """What remains of the context, in percent; None where nobody has counted."""
+        return _context_left(self.context_tokens, self.context_window)
+
+    @property
     def needs_attention(self) -> bool:
         """Somebody has to resume, abort, decide or look."""
         return self.state not in (SessionState.IDLE, SessionState.RUNNING, SessionState.STOPPED) or bool(
             (self.pending or self.queued) and self.state is not SessionState.RUNNING
         )
+
+
+def _context_left(tokens: int | None, window: int | None) -> float | None:
+    return None if tokens is None or window is None else context_left(tokens, window)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from power_loop.transcript.measure import tokens
+from power_loop.transcript.measure import CAREFUL, Measure
+
+RECALLED_BY: Final = "recall_output("
+"""Stands in every result that is shown in short: the tool that reads it whole, and how to call it."""
 
 
 class Entry(NamedTuple):
@@ -19,14 +23,14 @@ class Entry(NamedTuple):
     wire: str
     pinned: bool = False
     note: bool = False
+    """It stands in the place of folded ones."""
 
 
 class View:
     """Grows at the end and shrinks in compactions; what is already in it is never parsed or written again."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._entries = sorted(entries, key=_place)
-        self._texts = [entry.wire for entry in self._entries]
+        self._fill(entries)
 
     def add(self, entry: Entry) -> None:
         """Results of calls may come in any order; each takes the place its answer reserved."""
@@ -35,12 +39,10 @@ class View:
             at = bisect_left(self._entries, entry.place, key=_place)
         self._put(at, entry)
 
-    def fold(self, folded: Iterable[int], note: Entry) -> None:
-        """Put a note in the place of the messages with these sequence numbers."""
+    def fold(self, folded: Iterable[int], steads: Iterable[Entry]) -> None:
+        """Put others in the place of the messages with these sequence numbers."""
         gone = frozenset(folded)
-        self._entries = [entry for entry in self._entries if entry.seq not in gone]
-        self._texts = [entry.wire for entry in self._entries]
-        self._put(bisect_left(self._entries, note.place, key=_place), note)
+        self._fill((*(entry for entry in self._entries if entry.seq not in gone), *steads))
 
     def texts(self) -> tuple[str, ...]:
         """The messages of the next request."""
@@ -56,22 +58,38 @@ class View:
             yield self._entries[index:end]
             index = end
 
-    def last_input(self) -> int:
-        """The sequence number of the newest message by the user; 0 if there is none."""
-        return next((entry.seq for entry in reversed(self._entries) if entry.role == "user" and not entry.note), 0)
-
-    def tokens_after(self, seq: int) -> int:
-        """An estimate for the messages stored after one."""
-        total = 0
+    def unanswered(self) -> frozenset[int]:
+        """The sequence numbers of the user's messages that no last word has followed: what the model works on."""
+        found = set()
         for entry in reversed(self._entries):
-            if entry.seq <= seq:
+            if entry.role == "assistant" and '"tool_calls":[' not in entry.wire:
                 break
-            total += tokens(entry.wire)
-        return total
+            if entry.role == "user" and not entry.note:
+                found.add(entry.seq)
+        return frozenset(found)
+
+    def since(self, seq: int) -> Iterator[Entry]:
+        """The messages that stand behind that one, the last first."""
+        return takewhile(lambda entry: entry.seq > seq, reversed(self._entries))
+
+    def tokens_after(self, seq: int, measure: Measure = CAREFUL) -> int:
+        """An estimate for the messages stored after one."""
+        return sum(measure.tokens(entry.wire) for entry in self.since(seq))
+
+    @property
+    def shortened(self) -> bool:
+        """Some result stands here in short, and says how the model can read it whole."""
+        return self._shortened > 0
+
+    def _fill(self, entries: Iterable[Entry]) -> None:
+        self._entries = sorted(entries, key=_place)
+        self._texts = [entry.wire for entry in self._entries]
+        self._shortened = sum(map(_is_shortened, self._entries))
 
     def _put(self, at: int, entry: Entry) -> None:
         self._entries.insert(at, entry)
         self._texts.insert(at, entry.wire)
+        self._shortened += _is_shortened(entry)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -81,3 +99,7 @@ class View:
 
 
 _place = attrgetter("place")
+
+
+def _is_shortened(entry: Entry) -> bool:
+    return entry.role == "tool" and RECALLED_BY in entry.wire

@@ -123,6 +123,7 @@ INVARIANTS: Final = [
     _broken("compaction_has_its_note", "UPDATE messages SET note_of = NULL, place = 10 WHERE session = 1 AND seq = 10",
             seq=10),
     _broken("compaction_counts", "UPDATE compactions SET folded = 7", seq=10),
+    _broken("undone_holds_its_notes", "UPDATE compactions SET undone_at = 0", seq=10),
     _broken("pinned_stays", "UPDATE messages SET pinned = 1 WHERE session = 1 AND seq = 2", seq=2),
     _broken("place_is_where_written", "UPDATE messages SET place = 20 WHERE session = 1 AND seq = 11", seq=11),
     _broken("one_message_a_place", "DROP INDEX active_messages",

@@ -25,9 +25,10 @@ FACTS: tuple[f.Fact, ...] = (
     f.CallSettled(**STAMP, key=KEY, state=CallState.FAILED, settled_by=SettledBy.RUN, message=MESSAGE),
     f.RoundClosed(**STAMP, round=1),
     f.HistoryCompacted(
-        **STAMP, folded=(1,), note=MESSAGE, strategy="summary", before_tokens=9, after_tokens=4, model_call=None
+        **STAMP, folded=(1,), notes=(MESSAGE,), strategy="summary", before_tokens=9, after_tokens=4, window=9
     ),
     f.CompactionFailed(**STAMP, strategy="summary", reason="none"),
+    f.ContextOverflowed(**STAMP, limit=8, requested=9, model_call=SPENT),
     f.TurnParked(**STAMP, status="pending_tools", stop_reason="ask"),
     f.TurnFailed(**STAMP, error_code="model.error", error="no"),
     f.TurnCancelled(**STAMP, status="stopped", stop_reason="enough"),

@@ -20,7 +20,7 @@ from power_loop.values import CallKey, Effect, InDoubt
 from tests.engine.kit import MESSAGE, SPENT, STAMP, call, snapshot
 from tests.engine.test_recover import views
 
-LIMITS = Limits(max_rounds=3, fold_at=1000)
+LIMITS = Limits(max_rounds=3, window=1250, fold_at=1000, fold_to=600)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_one_undecided_call_parks_the_turn_before_anything_runs() -> None:
 
 def test_limits_come_from_the_configuration() -> None:
     config = AgentLoopConfig(max_rounds=7, context_window=1000, max_reply_tokens=200, compact_at=0.5, in_doubt="ask")
-    assert Limits.of(config) == Limits(max_rounds=7, fold_at=400, in_doubt=InDoubt.ASK)
+    assert Limits.of(config) == Limits(max_rounds=7, window=800, fold_at=400, fold_to=240, in_doubt=InDoubt.ASK)
     assert Limits.of(config, InDoubt.RETRY).in_doubt is InDoubt.RETRY
 
 

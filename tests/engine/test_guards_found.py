@@ -13,7 +13,7 @@ from power_loop.errors import StateError
 from power_loop.values import CallKey
 from tests.engine.kit import KEY, STAMP, call, snapshot
 
-LIMITS = Limits(max_rounds=9, fold_at=1000)
+LIMITS = Limits(max_rounds=9, window=1250, fold_at=1000, fold_to=600)
 
 
 @pytest.mark.acceptance("B1")

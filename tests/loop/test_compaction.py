@@ -24,7 +24,7 @@ from tests.loop.kit import FOREVER, crashed, dump, history_is_valid, open_loop, 
 BIG = Usage(prompt_tokens=900, completion_tokens=10)
 """Past the threshold of the loops below."""
 SMALL = Usage(prompt_tokens=90, completion_tokens=10)
-WINDOW: dict[str, Any] = {"context_window": 1000, "compact_at": 0.8}
+WINDOW: dict[str, Any] = {"context_window": 1000, "compact_at": 0.8, "compact_to": 0.7}
 LONG = "a long story about nothing much, told twice. " * 10
 
 
@@ -105,13 +105,26 @@ async def test_it_happens_between_rounds_too_and_never_parts_a_call_from_its_res
 
 @pytest.mark.acceptance("E1")
 async def test_there_is_no_second_one_until_the_provider_has_counted_again(tmp_path: Path) -> None:
-    model = Model(BIG, "one", "two", "three", "four")
+    model = Model(SMALL, "one", BIG, *(f"{word} {LONG}" for word in ("two", "three", "four")))
     async with open_loop(tmp_path, model.llm, **WINDOW) as loop:
-        await grown(loop)  # from its second turn on it is too full; there is little to fold
+        await grown(loop)
         for text in ("third", "fourth"):
+            events = [event async for event in loop.stream(f"{text} {LONG}", "s")]
+            assert len([event for event in events if isinstance(event, f.HistoryCompacted)]) == 1, "once for each count"
+
+
+@pytest.mark.acceptance("E1", "E6")
+async def test_after_one_that_failed_the_next_waits_until_the_context_has_grown(tmp_path: Path) -> None:
+    model = Model(SMALL, "one", BIG, *"23456", summary=ModelError("no"))
+    failed = []
+    async with open_loop(tmp_path, model.llm, context_window=1300, compact_at=0.7, compact_to=0.6) as loop:
+        await grown(loop)
+        for text in ("third", "fourth", "fifth " + LONG, "sixth"):
             events = [event async for event in loop.stream(text, "s")]
-            tried = [event for event in events if isinstance(event, f.HistoryCompacted | f.CompactionFailed)]
-            assert len(tried) == 1, "once for each count, folded or not"
+            failed.append(len([event for event in events if isinstance(event, f.CompactionFailed)]))
+        assert failed == [1, 0, 1, 0]
+        assert len(model.summaries) == 2
+        assert (await loop.get_session("s")).failed_compactions == 2
 
 
 @pytest.mark.acceptance("E1")

@@ -199,7 +199,7 @@ async def test_a_fresh_process_folds_nothing_before_the_provider_has_counted_aga
         await loop.create_session("s")
         await loop.send(f"first {long}", "s")
         with pytest.raises(ModelError):
-            await loop.send("second " + long * 9, "s")
+            await loop.send("second " + long, "s")
         assert [call.purpose for call in await loop.get_usage("s")] == ["answer", "summary"]
     async with open_loop(tmp_path, ["done"], **full) as fresh:
         events = [event async for event in fresh.stream("third", "s")]

@@ -118,7 +118,7 @@ async def test_facts_that_are_not_for_this_moment_are_refused(tmp_path: Path) ->
     await refused(store, path, claim, [dropped])
     note = f.NewMessage(seq=5, role="user", body=HELLO, place=1)
     folding = f.HistoryCompacted(
-        session=S, turn=1, folded=(1,), note=note, strategy="summary", before_tokens=9, after_tokens=4, model_call=None
+        session=S, turn=1, folded=(1,), notes=(note,), strategy="summary", before_tokens=9, after_tokens=4, window=9
     )
     await refused(store, path, claim, [folding])
     await store.aclose()
@@ -187,8 +187,8 @@ async def test_a_message_is_folded_once(tmp_path: Path) -> None:
     def folding(*folded: int, note: int) -> f.HistoryCompacted:
         message = f.NewMessage(seq=note, role="user", body='{"role":"user","content":"a note"}', place=1)
         return f.HistoryCompacted(
-            session=S, turn=1, folded=folded, note=message, strategy="summary", before_tokens=9, after_tokens=4,
-            model_call=None,
+            session=S, turn=1, folded=folded, notes=(message,), strategy="summary", before_tokens=9, after_tokens=4,
+            window=9,
         )  # fmt: skip
 
     await store.record(claim, [folding(1, note=2)])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from power_loop import StatefulAgentLoop, open_store
+from power_loop.engine.facts import HistoryCompacted, NewMessage
 from power_loop.errors import LoopClosedError
 from power_loop.store.contract import Claim, Input, Listing, NewSession, Resolution, SessionStore
 from power_loop.store.sqlite.store import SqliteStore
@@ -61,6 +62,17 @@ async def test_a8_a_store_that_nobody_closes_gives_everything_back_when_it_is_go
         assert (await loop.send("again", "s", if_busy="raise")).final_text == "taken up"
 
 
+FOLDED = HistoryCompacted(
+    session=S,
+    turn=0,
+    folded=(1,),
+    notes=(NewMessage(seq=2, role="user", body="{}", place=1),),
+    strategy="summary",
+    before_tokens=9,
+    after_tokens=4,
+    window=9,
+)
+
 USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "create_session": lambda store: store.create_session(NewSession(id=SessionId("t"))),
     "begin_turn": lambda store: store.begin_turn(Input(session=S, body='{"role":"user"}')),
@@ -81,6 +93,9 @@ USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "pending": lambda store: store.pending(S),
     "calls": lambda store: store.calls(S),
     "turns": lambda store: store.turns(S),
+    "compactions": lambda store: store.compactions(S),
+    "undo_compaction": lambda store: store.undo_compaction(S),
+    "compact_session": lambda store: store.compact_session(S, 0, FOLDED),
     "usage": lambda store: store.usage(S, None),
     "queue_input": lambda store: store.queue_input(Input(session=S, body='{"role":"user"}')),
     "begin_next": lambda store: store.begin_next(S, 1),

@@ -218,7 +218,7 @@ async def test_a4_a_deleted_session_leaves_no_row_in_any_table_and_takes_none_of
     path = tmp_path / "agent.db"
     await sample.build(path)
     belonging = dict(owned(path))
-    assert set(belonging) == {"sessions", "turns", "messages", "calls", "usage", "compactions", "inputs"}
+    assert set(belonging) == {"sessions", "turns", "messages", "calls", "usage", "compactions", "inputs", "outputs"}
     before = dump(path)
     assert all(before[table] for table in belonging)
     async with StatefulAgentLoop(db_path=path) as loop:

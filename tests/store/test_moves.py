@@ -33,9 +33,8 @@ CANCELLED = f.TurnCancelled(session=S, turn=1, status="cancelled", stop_reason="
         [ANSWER, CANCELLED],  # it once took the answer's word back
         [CANCELLED, CANCELLED],
         [f.TurnInterrupted(session=S, turn=1)],
-        [f.CompactionFailed(session=S, turn=1, strategy="summary", reason="no")],
     ],
-    ids=["cancel after the answer", "cancel twice", "interrupt", "said, never stored"],
+    ids=["cancel after the answer", "cancel twice", "interrupt"],
 )
 async def test_facts_that_do_not_follow_from_what_is_stored_are_refused(tmp_path: Path, facts: list[f.Fact]) -> None:
     path = tmp_path / "agent.db"

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.acceptance("B4")
 
 COLUMNS: Final = {
     "v_sessions": "session_id turn_state last_status owner open_calls messages active_messages turns created_at "
-    "updated_at archived closed metadata waiting_inputs recoveries quarantined",
+    "updated_at archived closed metadata waiting_inputs recoveries quarantined context_tokens context_window "
+    "failed_compactions",
+    "v_compactions": "session_id number turn strategy first_seq last_seq folded notes note_seq before_tokens "
+    "after_tokens model at undone_at",
     "v_pending_calls": "session_id turn call_id name arguments state effect attempt since idempotency_key",
     "v_turns": "session_id turn origin request_id state status stop_reason error_code error rounds tool_calls epoch "
     "owner started_at ended_at",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import Fact, NewMessage
+from power_loop.engine.facts import Fact, HistoryCompacted, NewMessage
 from power_loop.errors import LoopClosedError, StoreReadOnlyError
 from power_loop.shielding import uncancelled
 from power_loop.store import reads, records
@@ -21,7 +21,7 @@ from power_loop.store.sqlite.opening import Opening, open_reader, open_writer
 from power_loop.store.sqlite.owners import Owners
 from power_loop.store.sqlite.threads import SqliteThread
 from power_loop.store.sqlite.writer import Writer
-from power_loop.store.transactions import begin, manage, record, resume, rows, settle
+from power_loop.store.transactions import begin, compact, manage, record, resume, rows, settle
 from power_loop.values import SessionId
 
 T = TypeVar("T")
@@ -207,6 +207,17 @@ class SqliteStore:
 
     async def calls(self, session: SessionId) -> list[records.CallInfo]:
         return await self.read(lambda db: reads.calls(db, session))
+
+    async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> records.CompactionInfo:
+        at = self._world.micros()
+        return await self._write(lambda db: compact.compact_session(db, at, self._owner(), session, epoch, fact))
+
+    async def undo_compaction(self, session: SessionId) -> records.CompactionInfo:
+        at = self._world.micros()
+        return await self._write(lambda db: compact.undo_compaction(db, at, self._owner(), session))
+
+    async def compactions(self, session: SessionId) -> list[records.CompactionInfo]:
+        return await self.read(lambda db: reads.compactions(db, session))
 
     async def turns(self, session: SessionId) -> list[records.TurnInfo]:
         return await self.read(lambda db: reads.turns(db, session))

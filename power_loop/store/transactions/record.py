@@ -15,6 +15,7 @@ from power_loop.store import parsing, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Claim
+from power_loop.store.transactions.compact import fold_rows
 from power_loop.values import CallKey, InputMode, Micros, Status
 
 ENDS: Final = (f.AnswerReceived, f.TurnParked, f.TurnFailed, f.TurnCancelled)
@@ -39,6 +40,10 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         more_usage=step.more_usage,
         ended=int(ended),
         progress=int(any(map(is_progress, facts))),
+        context_tokens=None if step.context is None else step.context.tokens,
+        context_window=None if step.context is None else step.context.window,
+        compacted=int(step.compacted),
+        failed_compactions=step.failed_compactions,
     )
     if ours is None:
         raise _lost(db, claim)
@@ -80,6 +85,10 @@ def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
         more_usage=0,
         ended=0,
         progress=0,
+        context_tokens=None,
+        context_window=None,
+        compacted=0,
+        failed_compactions=0,
     )
     if ours is None:
         raise _lost(db, claim)
@@ -103,6 +112,10 @@ class _Step:
     """How many usage rows there are so far."""
     started: frozenset[CallKey] = frozenset()
     """Calls that start in the commit that requests them."""
+    context: f.Context | None = None
+    """How full the window is after it, if that was counted."""
+    compacted: bool = False
+    failed_compactions: int = 0
 
     @classmethod
     def of(cls, claim: Claim, facts: Sequence[f.Fact]) -> _Step:
@@ -112,9 +125,11 @@ class _Step:
                 case f.CallsRequested():
                     step._grow(fact.message.seq + len(fact.calls) + 1)
                     step.more_usage += 1
+                    step.context = fact.model_call.context
                 case f.AnswerReceived():
                     step._grow(fact.message.seq + 1)
                     step.more_usage += 1
+                    step.context = fact.model_call.context
                 case f.CallSettled():
                     step._grow(fact.message.seq + 1)
                 case f.CallsStarted():
@@ -122,8 +137,15 @@ class _Step:
                 case f.AnswerDropped():
                     step.more_usage += 1
                 case f.HistoryCompacted():
-                    step._grow(fact.note.seq + 1, 1 - len(fact.folded))
-                    step.more_usage += fact.model_call is not None
+                    step._grow(fact.notes[-1].seq + 1, len(fact.notes) - len(fact.folded))
+                    step.more_usage += len(fact.model_calls)
+                    step.compacted, step.failed_compactions = True, 0
+                    step.context = fact.context
+                case f.CompactionFailed():
+                    step.more_usage += len(fact.model_calls)
+                    step.failed_compactions += 1
+                case f.ContextOverflowed():
+                    step.more_usage += 1
                 case _:
                     pass
         return step
@@ -194,9 +216,16 @@ def request_calls(db: Port, at: Micros, step: _Step, fact: f.CallsRequested) -> 
         raise StateError(f"turn {claim.turn} is not {TurnState.ASKING} any more")
 
 
-def drop_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerDropped) -> None:
+def drop_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerDropped | f.ContextOverflowed) -> None:
+    """What an answer of no use cost, or what the endpoint counted of a request that it refused."""
     after(_turn_state(db, step.claim), fact)
     step.spend(db, at, fact.model_call)
+
+
+def record_failed_compaction(db: Port, at: Micros, step: _Step, fact: f.CompactionFailed) -> None:
+    after(_turn_state(db, step.claim), fact)
+    for call in fact.model_calls:
+        step.spend(db, at, call)
 
 
 def start_calls(db: Port, at: Micros, step: _Step, fact: f.CallsStarted) -> None:
@@ -231,35 +260,11 @@ def close_round(db: Port, at: Micros, step: _Step, fact: f.RoundClosed) -> None:
 
 
 def record_compaction(db: Port, at: Micros, step: _Step, fact: f.HistoryCompacted) -> None:
-    """Mark exactly the folded rows and put the note in their place."""
-    claim = step.claim
-    after(_turn_state(db, claim), fact)
-    numbered = db.one("next_compaction", session=claim.key)
-    assert numbered is not None
-    number: int = numbered["number"]
-    for seq in fact.folded:
-        if db.run("fold_message", session=claim.key, seq=seq, compaction=number) != 1:
-            raise StateError(f"message {seq} is not active and cannot be folded")
-    rows.insert_message(db, at, claim.key, claim.turn, fact.note, note_of=number)
-    model = None if fact.model_call is None else fact.model_call.model
-    db.run(
-        "insert_compaction",
-        session=claim.key,
-        number=number,
-        turn=claim.turn,
-        strategy=fact.strategy,
-        first_seq=min(fact.folded),
-        last_seq=max(fact.folded),
-        folded=len(fact.folded),
-        note_seq=fact.note.seq,
-        before_tokens=fact.before_tokens,
-        after_tokens=fact.after_tokens,
-        model=model,
-        at=at,
-        crc=seals.compaction_seal(claim.key, number, fact.strategy, model),
-    )
-    if fact.model_call is not None:
-        step.spend(db, at, fact.model_call)
+    """Mark exactly the folded rows and put what stands for them in their place."""
+    after(_turn_state(db, step.claim), fact)
+    for call in fact.model_calls:
+        step.spend(db, at, call)
+    fold_rows(db, at, step.claim.key, fact, turn=step.claim.turn, usage_rows=step.usage_rows)
 
 
 def park_turn(db: Port, at: Micros, step: _Step, fact: f.TurnParked) -> None:
@@ -290,6 +295,8 @@ RECORD: Final[Mapping[type[f.Fact], Recorder]] = {
     f.CallSettled: settle_call,
     f.RoundClosed: close_round,
     f.HistoryCompacted: record_compaction,
+    f.CompactionFailed: record_failed_compaction,
+    f.ContextOverflowed: drop_answer,
     f.TurnParked: park_turn,
     f.TurnFailed: fail_turn,
     f.TurnCancelled: cancel_turn,

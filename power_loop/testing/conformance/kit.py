@@ -101,8 +101,9 @@ class Driven:
         seq, self._next = self._next, self._next + 1
         note = f.NewMessage(seq=seq, role="user", body=wire(UserMessage(content=text)), place=min(seqs))
         return f.HistoryCompacted(
-            **self._stamp(), folded=seqs, note=note, strategy="summary", before_tokens=900, after_tokens=90,
-            model_call=replace(spent(), purpose="summary"),
+            **self._stamp(), folded=seqs, notes=(note,), strategy="summary", before_tokens=900, after_tokens=90,
+            window=1000,
+            model_calls=(replace(spent(), purpose="summary"),),
         )  # fmt: skip
 
     def parks(self) -> f.Fact:

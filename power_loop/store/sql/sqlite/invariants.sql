@@ -68,6 +68,7 @@ SELECT NULL AS session, NULL AS seq,
   FROM (SELECT session, 'turns' AS kind FROM turns UNION ALL SELECT session, 'messages' FROM messages
         UNION ALL SELECT session, 'calls' FROM calls UNION ALL SELECT session, 'usage' FROM usage
         UNION ALL SELECT session, 'compactions' FROM compactions
+        UNION ALL SELECT session, 'outputs' FROM outputs
         UNION ALL SELECT session, 'inputs' FROM inputs) r
  WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.key = r.session)
  GROUP BY r.session, r.kind LIMIT 1000;
@@ -258,14 +259,17 @@ SELECT s.id AS session, m.seq AS seq,
   FROM messages m
   JOIN sessions s ON s.key = m.session
   LEFT JOIN compactions c ON c.session = m.session AND c.number = m.note_of
- WHERE m.note_of IS NOT NULL AND c.note_seq IS NOT m.seq LIMIT 1000;
+ WHERE m.note_of IS NOT NULL AND (c.number IS NULL OR m.seq NOT BETWEEN c.note_seq AND c.note_seq + c.notes - 1) LIMIT 1000;
 
 -- name: invariant_compaction_has_its_note
-SELECT s.id AS session, c.note_seq AS seq, 'message ' || c.note_seq || ' is not the note of compaction ' || c.number AS what
+SELECT s.id AS session, c.note_seq AS seq,
+       'of the ' || c.notes || ' notes of compaction ' || c.number || ', from ' || c.note_seq || ' on, ' || count(m.seq)
+           || ' say so' AS what
   FROM compactions c
   JOIN sessions s ON s.key = c.session
-  LEFT JOIN messages m ON m.session = c.session AND m.seq = c.note_seq
- WHERE m.note_of IS NOT c.number LIMIT 1000;
+  LEFT JOIN messages m ON m.session = c.session AND m.note_of = c.number
+                      AND m.seq BETWEEN c.note_seq AND c.note_seq + c.notes - 1
+ GROUP BY c.session, c.number HAVING count(m.seq) <> c.notes LIMIT 1000;
 
 -- name: invariant_compaction_counts
 SELECT s.id AS session, c.note_seq AS seq,
@@ -274,9 +278,20 @@ SELECT s.id AS session, c.note_seq AS seq,
   FROM compactions c
   JOIN sessions s ON s.key = c.session
   LEFT JOIN messages m ON m.session = c.session AND m.folded_by = c.number
- WHERE c.undone_at IS NULL
+ WHERE c.undone_at IS NULL  -- once undone, it holds only its own notes
  GROUP BY c.session, c.number
 HAVING c.folded <> count(m.seq) OR c.first_seq IS NOT min(m.seq) OR c.last_seq IS NOT max(m.seq) LIMIT 1000;
+
+-- name: invariant_undone_holds_its_notes
+SELECT s.id AS session, c.note_seq AS seq,
+       'compaction ' || c.number || ' was undone; ' || count(m.seq) || ' messages are folded by it, its notes are '
+           || c.notes AS what
+  FROM compactions c
+  JOIN sessions s ON s.key = c.session
+  LEFT JOIN messages m ON m.session = c.session AND m.folded_by = c.number
+ WHERE c.undone_at IS NOT NULL
+ GROUP BY c.session, c.number
+HAVING count(m.seq) <> c.notes OR sum(m.note_of IS c.number) <> c.notes LIMIT 1000;
 
 -- name: invariant_pinned_stays
 SELECT s.id AS session, m.seq AS seq, 'message ' || m.seq || ' is pinned, and was folded' AS what
@@ -328,7 +343,7 @@ SELECT s.id AS session, m.seq AS seq, 'message ' || m.seq || ' answers no call' 
   FROM messages m
   JOIN sessions s ON s.key = m.session
   LEFT JOIN calls c ON c.session = m.session AND c.result_seq = m.seq
- WHERE m.role = 'tool' AND c.seq IS NULL LIMIT 1000;
+ WHERE m.role = 'tool' AND m.note_of IS NULL AND c.seq IS NULL LIMIT 1000;
 
 -- name: invariant_result_is_of_its_call
 SELECT s.id AS session, c.seq AS seq,
@@ -355,13 +370,17 @@ SELECT s.id AS session, c.seq AS seq,
  WHERE c.result_seq <> c.seq + 1 + c.ordinal LIMIT 1000;
 
 -- name: invariant_pairs_fold_together
+-- A result may have been folded alone if a short one stands in its place: then that one counts.
 SELECT s.id AS session, c.seq AS seq,
        'message ' || a.seq || ' is ' || a.state || ', its result ' || r.seq || ' is ' || r.state AS what
   FROM calls c
   JOIN messages a ON a.session = c.session AND a.seq = c.seq
   JOIN messages r ON r.session = c.session AND r.seq = c.result_seq
   JOIN sessions s ON s.key = c.session
- WHERE a.state <> r.state OR a.folded_by IS NOT r.folded_by LIMIT 1000;
+  LEFT JOIN compactions k ON k.session = r.session AND k.number = r.folded_by
+  LEFT JOIN messages n ON n.session = r.session AND n.seq BETWEEN k.note_seq AND k.note_seq + k.notes - 1
+                      AND n.note_of = k.number AND n.place = r.seq AND n.role = 'tool'
+ WHERE a.state <> coalesce(n.state, r.state) OR a.folded_by IS NOT iif(n.seq IS NULL, r.folded_by, n.folded_by) LIMIT 1000;
 
 -- name: invariant_protocol
 -- Between an answer and the results of its calls stands nothing else: the n-th active message after it is one of them.

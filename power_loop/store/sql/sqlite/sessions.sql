@@ -78,6 +78,15 @@ UPDATE sessions
        recoveries = iif(:freed, 0, recoveries), quarantined_at = iif(:freed, NULL, quarantined_at)
  WHERE key = :session;
 
+-- name: fold_session
+-- By nobody's turn, as `change_session`; no row changes if somebody had the session since it was read.
+UPDATE sessions
+   SET epoch = epoch + 1, owner = NULL, owner_since = NULL, updated_at = :at, next_seq = next_seq + :more_seq,
+       active = active + :more_active, usage_rows = usage_rows + :more_usage,
+       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL, failed_compactions = 0,
+       context_tokens = :context_tokens, context_window = coalesce(:context_window, context_window)
+ WHERE key = :session AND epoch = :epoch;
+
 -- name: quarantine_session
 UPDATE sessions SET quarantined_at = :at WHERE key = :session;
 
@@ -88,7 +97,10 @@ UPDATE sessions
        updated_at = :at,
        owner = iif(:ended, NULL, owner), owner_since = iif(:ended, NULL, owner_since),
        stop_requested_at = iif(:ended, NULL, stop_requested_at), stop_reason = iif(:ended, NULL, stop_reason),
-       stop_crc = iif(:ended, NULL, stop_crc), recoveries = iif(:progress, 0, recoveries)
+       stop_crc = iif(:ended, NULL, stop_crc), recoveries = iif(:progress, 0, recoveries),
+       context_tokens = coalesce(:context_tokens, context_tokens),
+       context_window = coalesce(:context_window, context_window),
+       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions
  WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
 RETURNING usage_rows;
 

@@ -114,6 +114,7 @@ INVARIANTS: Final[Sequence[Invariant]] = (
     Invariant(
         "compaction_counts", "a compaction folded as many messages as it counts, from its first to its last", BY_HAND
     ),
+    Invariant("undone_holds_its_notes", "of a compaction that was undone only its own notes are folded by it", BY_HAND),
     Invariant("pinned_stays", "a pinned message is never folded", BY_HAND),
     Invariant("place_is_where_written", "a message stands where it was written; a note earlier", BY_HAND),
     Invariant("one_message_a_place", "at most one active message stands at a place", HISTORY),

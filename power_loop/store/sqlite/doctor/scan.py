@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from power_loop.errors import StoreDamagedError, StoreError
-from power_loop.store import parsing, reads, records, seals
+from power_loop.store import parsing, reads, records
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite.doctor.findings import RESTORE, Finding, Grade, Spot
 from power_loop.store.sqlite.faults import translated
@@ -91,18 +91,12 @@ def _believed(db: Port, session: str, thing: str) -> Iterator[None]:
         raise parsing.damaged(db, session, f"{thing} ({error})") from error
 
 
-def _compaction(db: Port, session: records.SessionRow, row: Row) -> None:
-    crc = seals.compaction_seal(session.key, row["number"], row["strategy"], row["model"])
-    if row["crc"] != crc:
-        raise parsing.damaged(db, session.id, f"compaction {row['number']}", row["note_seq"])
-
-
 _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
     ("turns", "list_turns", parsing.turn_of),
     ("messages", "all_messages", parsing.message_of),
     ("calls", "list_calls", parsing.call_of),
     ("usage", "list_usage", parsing.usage_of),
-    ("compactions", "list_compactions", _compaction),
+    ("compactions", "list_compactions", parsing.compaction_of),
     ("inputs", "list_inputs", parsing.input_of),
 )
 
@@ -114,4 +108,5 @@ def _as_stored(row: Row) -> records.SessionRow:
         key=row["key"], id=SessionId(row["id"]), parent=None, model=None, metadata=None, created_at=long_ago,
         updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0, usage_rows=0,
         stop_requested=False, archived=False, closed=False, recoveries=0, quarantined=False,
+        context_tokens=None, context_window=None, failed_compactions=0,
     )  # fmt: skip
