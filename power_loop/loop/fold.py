@@ -37,7 +37,6 @@ async def fold(turn: Turn, *, full: bool = False) -> None:
         tokens=turn.snapshot.context_tokens,
         target=turn.limits.fold_to,
         kept=turn.requests,
-        measure=turn.snapshot.measure,
         summarise=summaries,
         handle=turn.handle,
     )
@@ -98,8 +97,11 @@ def check_fits(window: Window, limits: Limits) -> None:
 async def _failed(turn: Turn, window: Window, tried: Tried, spent: Sequence[f.ModelCall]) -> None:
     strategy, reason = tried.failures[-1] if tried.failures else ("none", "nothing can be folded")
     overflowed = turn.snapshot.overflowed
-    failed = f.CompactionFailed(**turn.stamp, strategy=strategy, reason=reason, model_calls=tuple(spent))
-    await turn.record(failed, hold=True)
+    if tried.failures:
+        failed = f.CompactionFailed(**turn.stamp, strategy=strategy, reason=reason, model_calls=tuple(spent))
+        await turn.record(failed, hold=True)
+    else:
+        turn.waits_for_a_count()
     if overflowed:
         refusal = turn.refusal
         assert refusal is not None

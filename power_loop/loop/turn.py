@@ -214,6 +214,10 @@ class Turn:
         """Somebody steers this turn: there is input to take in at the next round boundary."""
         self.snapshot = replace(self.snapshot, inputs_wait=True)
 
+    def waits_for_a_count(self) -> None:
+        """There is nothing to fold until the provider has counted again."""
+        self.snapshot = replace(self.snapshot, may_fold=False)
+
     def cannot_reconcile(self, key: CallKey) -> None:
         """The tool's own word on a call in doubt was no help; the policy decides."""
         calls = tuple(replace(call, reconciles=False) if call.key == key else call for call in self.snapshot.calls)

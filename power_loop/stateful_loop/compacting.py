@@ -57,7 +57,6 @@ async def compact(
         target=limits.fold_to,
         kept=view.unanswered(),
         open={call.key.seq for call in info.pending},
-        measure=measure,
         summarise=summaries,
         handle=None if gear.recall is None else lambda seq: f"{history.key}.{seq}",
     )

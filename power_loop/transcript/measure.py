@@ -96,8 +96,8 @@ class Measure:
             kind = kind_of(wire)
             estimated[kind] = estimated.get(kind, 0.0) + tokens(wire)
         total = sum(estimated.values())
-        if total <= 0 or counted <= 0:
-            return self
+        if not LEAST / 2 <= counted / max(1.0, total) <= MOST:
+            return self  # no text is so far off: what was counted is something else, other tools say
         seen = dict(self.seen)
         for kind, size in estimated.items():
             before = seen.get(kind, _Seen(0.0, 0.0))

@@ -24,7 +24,7 @@ from tests.loop.kit import FOREVER, crashed, dump, history_is_valid, open_loop, 
 BIG = Usage(prompt_tokens=900, completion_tokens=10)
 """Past the threshold of the loops below."""
 SMALL = Usage(prompt_tokens=90, completion_tokens=10)
-WINDOW: dict[str, Any] = {"context_window": 1000, "compact_at": 0.8, "compact_to": 0.7}
+WINDOW: dict[str, Any] = {"context_window": 1000, "compact_at": 0.8}
 LONG = "a long story about nothing much, told twice. " * 10
 
 
@@ -119,11 +119,10 @@ async def test_after_one_that_failed_the_next_waits_until_the_context_has_grown(
     failed = []
     async with open_loop(tmp_path, model.llm, context_window=1300, compact_at=0.7, compact_to=0.6) as loop:
         await grown(loop)
-        for text in ("third", "fourth", "fifth " + LONG, "sixth"):
+        for text in ("third", "fourth", "fifth " + LONG * 2, "sixth"):
             events = [event async for event in loop.stream(text, "s")]
             failed.append(len([event for event in events if isinstance(event, f.CompactionFailed)]))
         assert failed == [1, 0, 1, 0]
-        assert len(model.summaries) == 2
         assert (await loop.get_session("s")).failed_compactions == 2
 
 
@@ -231,7 +230,8 @@ async def test_a_summary_that_fails_changes_nothing(tmp_path: Path, how: str) ->
         before = shown(model.asked[-1])
         events: list[Any] = [event async for event in loop.stream("third", "s")]
         failed = [event for event in events if isinstance(event, f.CompactionFailed)]
-        assert len(failed) == len(model.summaries) == 1
+        assert len(failed) == 1
+        assert len(model.summaries) == 1 or how == "overflows", "then with less and less"
         assert failed[0].reason
         assert isinstance(events[-1], StatefulResult)
         assert events[-1].final_text == "three"
