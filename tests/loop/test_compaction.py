@@ -117,9 +117,9 @@ async def test_there_is_no_second_one_until_the_provider_has_counted_again(tmp_p
 async def test_after_one_that_failed_the_next_waits_until_the_context_has_grown(tmp_path: Path) -> None:
     model = Model(SMALL, "one", BIG, *"23456", summary=ModelError("no"))
     failed = []
-    async with open_loop(tmp_path, model.llm, context_window=1300, compact_at=0.7, compact_to=0.6) as loop:
+    async with open_loop(tmp_path, model.llm, context_window=1300, compact_at=0.7, compact_to=0.4) as loop:
         await grown(loop)
-        for text in ("third", "fourth", "fifth " + LONG * 2, "sixth"):
+        for text in ("third", "fourth", f"fifth {LONG} {LONG[:200]}", "sixth"):
             events = [event async for event in loop.stream(text, "s")]
             failed.append(len([event for event in events if isinstance(event, f.CompactionFailed)]))
         assert failed == [1, 0, 1, 0]
