@@ -117,7 +117,7 @@ async def test_there_is_no_second_one_until_the_provider_has_counted_again(tmp_p
 async def test_after_one_that_failed_the_next_waits_until_the_context_has_grown(tmp_path: Path) -> None:
     model = Model(SMALL, "one", BIG, *"23456", summary=ModelError("no"))
     failed = []
-    async with open_loop(tmp_path, model.llm, context_window=1300, compact_at=0.7, compact_to=0.4) as loop:
+    async with open_loop(tmp_path, model.llm, context_window=1300, compact_at=0.7, compact_to=0.3) as loop:
         await grown(loop)
         for text in ("third", "fourth", f"fifth {LONG} {LONG[:200]}", "sixth"):
             events = [event async for event in loop.stream(text, "s")]
