@@ -115,7 +115,7 @@ def to_micros(at: datetime) -> Micros:
 
 
 def from_micros(at: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=at)
+    return _EPOCH + timedelta(0, 0, at)
 
 
 _NUL: Final = re.compile("\x00")

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from power_loop.engine.calls import OpenCall
 from power_loop.engine.facts import Fact, HistoryCompacted, NewMessage
-from power_loop.store.reads import History, Listing
+from power_loop.store.listing import Listing
+from power_loop.store.reads import History
 from power_loop.store.records import (
     CallInfo,
     CompactionInfo,

@@ -104,7 +104,7 @@ def active_of(db: Port, session: SessionRow, rows: Iterable[Row]) -> list[Active
     """
     found: list[ActiveMessage] = []
     add, crc32 = found.append, zlib.crc32
-    numbers = _Parts()
+    numbers = Parts()
     first = numbers[session.key]
     for seq, turn, place, role, state, folded_by, note_of, pinned, body, provider, at, crc in rows:
         try:
@@ -121,7 +121,7 @@ def active_of(db: Port, session: SessionRow, rows: Iterable[Row]) -> list[Active
     return found
 
 
-class _Parts(dict[Value, str]):
+class Parts(dict[Value, str]):
     """What a seal makes of values that come again and again."""
 
     def __missing__(self, value: Value) -> str:

@@ -4,48 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from operator import lt
 
-import pydantic_core
-
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.turns import session_state
 from power_loop.errors import SessionAmbiguousError, SessionNotFoundError
 from power_loop.store import parsing, records
-from power_loop.store.port import Port, Value
+from power_loop.store.port import Port
 from power_loop.store.transactions import manage, rows
 from power_loop.store.transactions.begin import Drives
-from power_loop.values import InputMode, SessionId, to_micros
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """Which sessions to list, newest change first."""
-
-    limit: int
-    archived: bool = False
-    parent: SessionId | None = None
-    before: tuple[datetime, SessionId] | None = None
-    """Go on after this session of the page before."""
-
-
-def session_info(db: Port, drives: Drives, session_id: SessionId) -> records.SessionInfo:
-    return _info(db, drives, rows.session_row(db, session_id))
-
-
-def list_sessions(db: Port, drives: Drives, which: Listing) -> list[records.SessionInfo]:
-    wanted: dict[str, Value] = {"limit": which.limit, "archived": int(which.archived)}
-    before: dict[str, Value] = {"before": None, "before_id": None}
-    if which.before is not None:
-        before = {"before": to_micros(which.before[0]), "before_id": which.before[1]}
-    if which.parent is not None:
-        found = db.all("list_children", parent=which.parent, **wanted, **before)
-    elif which.before is not None:
-        found = db.all("list_sessions_before", **wanted, **before)
-    else:
-        found = db.all("list_sessions", **wanted)
-    return [_info(db, drives, parsing.session_of(db, row)) for row in found]
+from power_loop.values import InputMode, SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,41 +197,3 @@ def queued(db: Port, session_id: SessionId) -> list[records.QueuedInput]:
 def stops_requested(db: Port) -> list[tuple[SessionId, int, str]]:
     """Sessions somebody asked to stop: id, epoch, reason."""
     return [(SessionId(row["id"]), row["epoch"], manage.reason_of(row)) for row in db.all("stops_requested")]
-
-
-def _info(db: Port, drives: Drives, session: records.SessionRow) -> records.SessionInfo:
-    turn = rows.last_turn(db, session)
-    driven = drives(session.key, session.owner)
-    open_calls = rows.open_calls(db, session)
-    state = session_state(
-        None if turn is None else turn.state,
-        None if turn is None else turn.status,
-        driven=driven,
-        open_calls=bool(open_calls),
-        quarantined=session.quarantined,
-    )
-    return records.SessionInfo(
-        session_id=session.id,
-        state=state,
-        status=None if turn is None else turn.status,
-        stop_reason=None if turn is None else turn.stop_reason,
-        error=None if turn is None else turn.error,
-        pending=tuple(call.shown_open(driven=driven) for call in open_calls),
-        owner=session.owner if driven else None,
-        owner_since=session.owner_since if driven else None,
-        turns=session.next_turn - 1,
-        messages=session.next_seq - 1,
-        active_messages=session.active,
-        queued=len(db.all("waiting_inputs", session=session.key)),
-        recoveries=session.recoveries,
-        context_tokens=session.context_tokens,
-        context_window=session.context_window,
-        failed_compactions=session.failed_compactions,
-        parent=None if session.parent is None else rows.session_by_key(db, session.parent).id,
-        model=session.model,
-        metadata={} if session.metadata is None else pydantic_core.from_json(session.metadata),
-        archived=session.archived,
-        closed=session.closed,
-        created_at=session.created_at,
-        updated_at=session.updated_at,
-    )

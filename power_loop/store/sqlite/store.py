@@ -12,9 +12,9 @@ from power_loop.engine.calls import OpenCall
 from power_loop.engine.facts import Fact, HistoryCompacted, NewMessage
 from power_loop.errors import LoopClosedError, StoreReadOnlyError
 from power_loop.shielding import uncancelled
-from power_loop.store import reads, records
+from power_loop.store import listing, reads, records
+from power_loop.store.listing import Listing
 from power_loop.store.port import Port, Row
-from power_loop.store.reads import Listing
 from power_loop.store.sqlite.connection import SqlitePort
 from power_loop.store.sqlite.faults import translated
 from power_loop.store.sqlite.opening import Opening, open_reader, open_writer
@@ -181,10 +181,10 @@ class SqliteStore:
         return await self._write(lambda db: manage.request_stop(db, at, self._drives, session, reason))
 
     async def session_info(self, session: SessionId) -> records.SessionInfo:
-        return await self.read(lambda db: reads.session_info(db, self._drives, session))
+        return await self.read(lambda db: listing.session_info(db, self._drives, session))
 
     async def list_sessions(self, which: Listing) -> list[records.SessionInfo]:
-        return await self.read(lambda db: reads.list_sessions(db, self._drives, which))
+        return await self.read(lambda db: listing.list_sessions(db, self._drives, which))
 
     async def find_session(self, prefix: str) -> SessionId:
         return await self.read(lambda db: reads.find_session(db, prefix))

@@ -15,6 +15,9 @@ SELECT * FROM inputs WHERE session = :session AND turn IS NULL ORDER BY number L
 -- name: waiting_inputs
 SELECT * FROM inputs WHERE session = :session AND turn IS NULL ORDER BY number;
 
+-- name: how_many_inputs_wait
+SELECT count(*) AS inputs FROM inputs WHERE session = :session AND turn IS NULL;
+
 -- name: list_inputs
 SELECT * FROM inputs WHERE session = :session ORDER BY number;
 

@@ -31,14 +31,14 @@ SELECT id FROM sessions
  ORDER BY id LIMIT 3;
 
 -- name: list_sessions
-SELECT s.* FROM sessions s
+SELECT s.key FROM sessions s
  WHERE s.archived_at IS NULL OR :archived
  ORDER BY s.updated_at DESC, s.key DESC
  LIMIT :limit;
 
 -- name: list_sessions_before
 -- The page behind a session: the index leads there, and not past all that are newer.
-SELECT s.* FROM sessions s
+SELECT s.key FROM sessions s
  WHERE (s.archived_at IS NULL OR :archived)
    AND s.updated_at <= :before
    AND (s.updated_at, s.key) < (:before, (SELECT b.key FROM sessions b WHERE b.id = :before_id))
@@ -46,12 +46,27 @@ SELECT s.* FROM sessions s
  LIMIT :limit;
 
 -- name: list_children
-SELECT s.* FROM sessions s
+SELECT s.key FROM sessions s
  WHERE s.parent = (SELECT p.key FROM sessions p WHERE p.id = :parent)
    AND (s.archived_at IS NULL OR :archived)
    AND (:before IS NULL OR (s.updated_at, s.key) < (:before, (SELECT b.key FROM sessions b WHERE b.id = :before_id)))
  ORDER BY s.updated_at DESC, s.key DESC
  LIMIT :limit;
+
+-- name: sessions_at_a_glance
+-- With each its last turn; its open calls, by their rows and by the results that are awaited; the inputs that wait.
+SELECT s.key, s.id, s.parent, s.model, s.metadata, s.created_at, s.crc,
+       s.updated_at, s.owner, s.owner_since, s.epoch, s.next_seq, s.next_turn, s.active, s.usage_rows, s.recoveries,
+       s.archived_at, s.closed_at, s.quarantined_at, s.context_tokens, s.context_window, s.failed_compactions,
+       t.number, t.origin, t.epoch, t.request_id, t.metadata, t.owner, t.started_at, t.crc,
+       t.state, t.rounds, t.tool_calls, t.ended_at, t.status, t.stop_reason, t.error_code, t.error, t.answer_seq, t.end_crc,
+       (SELECT count(*) FROM calls c INDEXED BY open_calls WHERE c.session = s.key AND c.result_seq IS NULL),
+       (SELECT s.next_seq - 1 - a.seq - (SELECT count(*) FROM messages m WHERE m.session = s.key AND m.seq > a.seq)
+          FROM messages a WHERE a.session = s.key AND a.role = 'assistant' ORDER BY a.seq DESC LIMIT 1),
+       (SELECT count(*) FROM inputs i WHERE i.session = s.key AND i.turn IS NULL)
+  FROM sessions s
+  LEFT JOIN turns t ON t.session = s.key AND t.number = (SELECT max(l.number) FROM turns l WHERE l.session = s.key)
+ WHERE s.key IN (SELECT value FROM json_each(:keys));
 
 -- name: owned_sessions
 SELECT key, id, owner, owner_since FROM sessions WHERE owner IS NOT NULL ORDER BY key;

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from power_loop.errors import StoreDamagedError, StoreError
-from power_loop.store import parsing, reads, records
+from power_loop.store import listing, parsing, records
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite.doctor.findings import RESTORE, Finding, Grade, Spot
 from power_loop.store.sqlite.faults import translated
@@ -56,7 +56,7 @@ def each_read(db: Port, drives: Drives) -> Iterator[records.SessionInfo | StoreD
     for row in db.all("doctor_sessions"):
         try:
             with _believed(db, row["id"], "a row"):
-                yield reads.session_info(db, drives, SessionId(row["id"]))
+                yield listing.session_info(db, drives, SessionId(row["id"]))
         except StoreDamagedError as error:
             yield error
 
