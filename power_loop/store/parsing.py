@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import pydantic_core
 
@@ -32,37 +32,45 @@ E = TypeVar("E")
 WAY_OUT: Final = "run `power-loop doctor` to list what is damaged; restore those rows from a backup"
 
 
-def session_of(db: Port, row: Row) -> SessionRow:
-    numbers = (
-        *(row["epoch"], row["next_seq"], row["next_turn"], row["active"], row["usage_rows"], row["recoveries"]),
-        *(row["failed_compactions"], row["context_tokens"] or 0, row["context_window"] or 0),
-    )
-    _check(db, seals.is_session(row) and _counts(*numbers), row["id"], "the row")
-    when = _Clock(db, row["id"], "the row")
-    return SessionRow(
-        key=row["key"],
-        id=SessionId(row["id"]),
-        parent=row["parent"],
-        model=row["model"],
-        metadata=row["metadata"],
-        created_at=when.at(row["created_at"]),
-        updated_at=when.at(row["updated_at"]),
-        epoch=row["epoch"],
-        owner=row["owner"],
-        owner_since=when.maybe(row["owner_since"]),
-        next_seq=row["next_seq"],
-        next_turn=row["next_turn"],
-        active=row["active"],
-        usage_rows=row["usage_rows"],
-        stop_requested=row["stop_requested_at"] is not None,
-        archived=row["archived_at"] is not None,
-        closed=row["closed_at"] is not None,
-        recoveries=row["recoveries"],
-        quarantined=row["quarantined_at"] is not None,
-        context_tokens=row["context_tokens"],
-        context_window=row["context_window"],
-        failed_compactions=row["failed_compactions"],
-    )
+def session_of(db: Port, row: Iterable[Any]) -> SessionRow:
+    """Of the columns that `session_by_id` and `session_by_key` name."""
+    (
+        key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
+        active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
+        context_tokens, context_window, failed_compactions,
+    ) = row  # fmt: skip
+    try:
+        # A number below zero makes all of them so; what is no whole number cannot be part of this.
+        counts = epoch | next_seq | next_turn | active | usage_rows | recoveries | failed_compactions
+        counts |= (context_tokens or 0) | (context_window or 0)
+        if crc == seals.session_seal(key, id, parent, model, metadata, created_at) and counts >= 0:
+            return SessionRow(
+                key=key,
+                id=SessionId(id),
+                parent=parent,
+                model=model,
+                metadata=metadata,
+                created_at=from_micros(created_at),
+                updated_at=from_micros(updated_at),
+                epoch=epoch,
+                owner=owner,
+                owner_since=None if owner_since is None else from_micros(owner_since),
+                next_seq=next_seq,
+                next_turn=next_turn,
+                active=active,
+                usage_rows=usage_rows,
+                stop_requested=stop_requested_at is not None,
+                archived=archived_at is not None,
+                closed=closed_at is not None,
+                recoveries=recoveries,
+                quarantined=quarantined_at is not None,
+                context_tokens=context_tokens,
+                context_window=context_window,
+                failed_compactions=failed_compactions,
+            )
+    except (TypeError, ValueError, OverflowError, OSError):
+        pass  # a column holds what was never written there
+    raise damaged(db, id, "the row")
 
 
 def message_of(db: Port, session: SessionRow, row: Row, *, mark_damage: bool = False) -> StoredMessage:

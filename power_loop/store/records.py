@@ -209,8 +209,7 @@ class QueuedInput:
         return text_of(parse(self.body, None).content)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRow:
+class SessionRow(NamedTuple):
     """A session as its row has it; `SessionInfo` adds what depends on who is alive."""
 
     key: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from power_loop.engine.facts import NewMessage
-from power_loop.store.port import Row, seal
+from power_loop.store.port import seal
 from power_loop.values import CallKey
 
 
@@ -75,9 +75,3 @@ def input_seal(
 ) -> int:
     """`said`: mode, request id, metadata, body; `taken`: the turn and the message that has the body by now."""
     return seal(session, *said, sender, arrived_at, *(taken or ()))
-
-
-def is_session(row: Row) -> bool:
-    """Whether the row of a session is what was written."""
-    texts = (row["id"], row["parent"], row["model"], row["metadata"], row["created_at"])
-    return bool(row["crc"] == session_seal(row["key"], *texts))

@@ -19,8 +19,8 @@ GUARDS: Final = (
         keeps="A session's id, model and metadata are what was written.",
         of="11, A9",
         file=PARSING,
-        old="_check(db, seals.is_session(row) and _counts(",
-        new="_check(db, _counts(",
+        old="if crc == seals.session_seal(key, id, parent, model, metadata, created_at) and counts >= 0:",
+        new="if counts >= 0:",
         test=FLIP,
     ),
     Guard(

@@ -7,7 +7,10 @@ VALUES (:key, :id, :parent, :model, :metadata, :at, :at, 1 + :messages, :message
 SELECT coalesce(max(seq), 0) + 1 AS key FROM sqlite_sequence WHERE name = 'sessions';
 
 -- name: session_by_id
-SELECT * FROM sessions WHERE id = :id;
+SELECT key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
+       active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
+       context_tokens, context_window, failed_compactions
+  FROM sessions WHERE id = :id;
 
 -- name: what_stands_in_the_way
 -- Of a new turn: calls that are open, by their rows and by the results that are awaited; a live turn; inputs that wait.
@@ -22,7 +25,10 @@ SELECT (SELECT count(*) FROM calls INDEXED BY open_calls WHERE session = :sessio
        EXISTS (SELECT 1 FROM inputs WHERE session = :session AND turn IS NULL) AS inputs;
 
 -- name: session_by_key
-SELECT * FROM sessions WHERE key = :key;
+SELECT key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
+       active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
+       context_tokens, context_window, failed_compactions
+  FROM sessions WHERE key = :key;
 
 -- name: session_ids_by_prefix
 -- Ids that begin so, at most three: enough to tell one from many.

@@ -30,7 +30,8 @@ def checksums(db: Port) -> Finding:
         count += 1
         try:
             with _believed(db, session.id, "the row"):
-                parsing.session_of(db, row)
+                *sealed, _, _ = row  # but for the request to stop it
+                parsing.session_of(db, sealed)
         except StoreDamagedError as error:
             spots.append(Spot(session=session.id, table="sessions", what=error.problem))
         if not manage.is_stop_request(row):
