@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from power_loop.store.port import Row, Value, statements
 
-_SCAN: Final = re.compile(r"^SCAN (?!CONSTANT ROW|\()(\S+)(.* USING (?:COVERING )?INDEX)?")
+# A virtual table is a list of values, handed in as one text.
+_SCAN: Final = re.compile(r"^SCAN (?!CONSTANT ROW|\(|\S+ VIRTUAL TABLE)(\S+)(.* USING (?:COVERING )?INDEX)?")
 _SUBQUERY: Final = re.compile(r"^(?:CO-ROUTINE|MATERIALIZE) (\S+)")
 
 
@@ -42,6 +43,11 @@ class Listening:
         self._heard.append(Run(name, values))
         changed: int = self._inner.run(name, **values)
         return changed
+
+    def insert(self, name: str, /, **values: Value) -> int:
+        self._heard.append(Run(name, values))
+        number: int = self._inner.insert(name, **values)
+        return number
 
     def one(self, name: str, /, **values: Value) -> Row | None:
         self._heard.append(Run(name, values))

@@ -16,23 +16,33 @@ class SqlitePort:
         self._connection = connection
         self._path = path
         self.reached = reached
-        self._sql: Mapping[str, str] = statements("sqlite")
+        self._sql: Mapping[str, tuple[str, str]] = {
+            name: (f"sql.{name}", sql) for name, sql in statements("sqlite").items()
+        }
 
     @property
     def path(self) -> str:
         return self._path
 
     def run(self, name: str, /, **values: Value) -> int:
-        self.reached(f"sql.{name}")
-        return self._connection.execute(self._sql[name], values).rowcount
+        point, sql = self._sql[name]
+        self.reached(point)
+        return self._connection.execute(sql, values).rowcount
+
+    def insert(self, name: str, /, **values: Value) -> int:
+        point, sql = self._sql[name]
+        self.reached(point)
+        number = self._connection.execute(sql, values).lastrowid
+        assert number is not None
+        return number
 
     def one(self, name: str, /, **values: Value) -> Row | None:
         found = self.all(name, **values)
         return found[0] if found else None
 
     def all(self, name: str, /, **values: Value) -> Sequence[Row]:
-        self.reached(f"sql.{name}")
-        sql = self._sql[name]
+        point, sql = self._sql[name]
+        self.reached(point)
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.OperationalError as error:

@@ -261,7 +261,7 @@ def pending(session: records.SessionRow, calls: Sequence[records.CallInfo]) -> S
 
 def _enqueue(db: Port, at: Micros, owner: Owner, session: records.SessionRow, wanted: Input) -> Waiting:
     said = (wanted.queue or InputMode.WAIT, wanted.request_id, wanted.metadata, wanted.body)
-    row = db.one(
+    number = db.insert(
         "insert_input",
         session=session.key,
         mode=said[0],
@@ -272,8 +272,7 @@ def _enqueue(db: Port, at: Micros, owner: Owner, session: records.SessionRow, wa
         at=at,
         crc=seals.input_seal(session.key, said, owner.name, at),
     )
-    assert row is not None
-    return Waiting(number=row["number"], ours=True)
+    return Waiting(number=number, ours=True)
 
 
 def _begin(

@@ -29,7 +29,6 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         StateError: a fact does not follow from what is stored; nothing is recorded.
     """
     step = _Step.of(claim, facts)
-    ended = any(isinstance(fact, ENDS) for fact in facts)
     ours = db.one(
         "advance_session",
         session=claim.key,
@@ -38,8 +37,8 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         next_seq=step.next_seq,
         more_active=step.more_active,
         more_usage=step.more_usage,
-        ended=int(ended),
-        progress=int(any(map(is_progress, facts))),
+        ended=step.ended,
+        progress=step.progress,
         context_tokens=None if step.context is None else step.context.tokens,
         context_window=None if step.context is None else step.context.window,
         compacted=int(step.compacted),
@@ -48,7 +47,7 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
     if ours is None:
         raise _lost(db, claim)
     step.usage_rows = ours["usage_rows"] - step.more_usage
-    if any(isinstance(fact, ENDS) for fact in facts[:-1]):
+    if step.goes_on:
         raise StateError(f"turn {claim.turn} of session {claim.session} would go on after its end")
     for fact in facts:
         recorder = RECORD.get(type(fact))
@@ -116,11 +115,19 @@ class _Step:
     """How full the window is after it, if that was counted."""
     compacted: bool = False
     failed_compactions: int = 0
+    ended: bool = False
+    """The turn comes to its end."""
+    goes_on: bool = False
+    """There are facts behind the end."""
+    progress: bool = False
 
     @classmethod
     def of(cls, claim: Claim, facts: Sequence[f.Fact]) -> _Step:
         step = cls(claim=claim)
         for fact in facts:
+            step.goes_on = step.ended
+            step.ended = step.ended or isinstance(fact, ENDS)
+            step.progress = step.progress or is_progress(fact)
             match fact:
                 case f.CallsRequested():
                     step._grow(fact.message.seq + len(fact.calls) + 1)

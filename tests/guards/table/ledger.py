@@ -324,7 +324,7 @@ GUARDS: Final = (
         keeps="No fact is recorded behind the end of its turn.",
         of="2",
         file="power_loop/store/transactions/record.py",
-        old="    if any(isinstance(fact, ENDS) for fact in facts[:-1]):\n",
+        old="    if step.goes_on:\n",
         new="    if facts is None:\n",
         test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
     ),

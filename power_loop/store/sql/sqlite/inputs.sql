@@ -1,7 +1,6 @@
 -- name: insert_input
 INSERT INTO inputs (session, mode, request_id, metadata, body, sender, arrived_at, crc)
-VALUES (:session, :mode, :request_id, :metadata, :body, :sender, :at, :crc)
-RETURNING number;
+VALUES (:session, :mode, :request_id, :metadata, :body, :sender, :at, :crc);
 
 -- name: input_by_number
 SELECT * FROM inputs WHERE number = :number AND session = :session;
