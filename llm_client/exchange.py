@@ -138,11 +138,18 @@ class Exchange:
         given = self._settings
         url, timeout = given.endpoint, httpx2.Timeout(given.timeout, connect=given.connect_timeout)
         # A transport given to it makes the client pass by the proxies of the environment; then it gets none of ours.
-        lanes = None if getproxies() else Lanes(self._new_lane)
-        http = openai.DefaultAsyncHttpxClient(base_url=url, timeout=timeout, verify=self._tls, transport=lanes)
+        transport = None if getproxies() else self._new_transport()
+        http = openai.DefaultAsyncHttpxClient(base_url=url, timeout=timeout, verify=self._tls, transport=transport)
         return openai.AsyncOpenAI(
             api_key=given.api_key.reveal(), base_url=url, timeout=timeout, max_retries=0, http_client=http
         )
+
+    def _new_transport(self) -> httpx2.AsyncBaseTransport:
+        if self._settings.transport == "httpx":
+            return Lanes(self._new_lane)
+        from llm_client.aio import AioTransport  # needs aiohttp, which need not be installed
+
+        return AioTransport(self._tls)
 
     def _new_lane(self) -> httpx2.AsyncBaseTransport:
         one = httpx2.Limits(max_connections=1, max_keepalive_connections=1)

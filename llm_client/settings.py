@@ -10,7 +10,8 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from importlib.util import find_spec
+from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from llm_client.errors import ModelSettingsError
@@ -22,6 +23,9 @@ _SHORTEST_SECRET: Final = 4
 """Shorter keys ("x", "no") are placeholders; hiding them would only tear the words of a message apart."""
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
+
+Transport = Literal["httpx", "aiohttp"]
+"""What carries the requests: what comes with the client, or aiohttp, which is optional and faster."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,6 +71,7 @@ class Settings:
     stream_usage: bool
     max_tokens_field: MaxTokensField
     capabilities: Capabilities
+    transport: Transport
 
     def redact(self, text: str) -> str:
         """The text without our key, which some endpoints echo in what they answer."""
@@ -89,6 +94,7 @@ def settings(
     stream_usage: bool,
     max_tokens_field: MaxTokensField | None,
     capabilities: Capabilities,
+    transport: str,
 ) -> Settings:
     """Checked settings.
 
@@ -109,6 +115,7 @@ def settings(
             problems.append(f"{name}={value!r} is no time: give seconds above 0")
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
         problems.append(f"attempts={attempts!r} cannot work: give 1 (no retry) or more")
+    problems += _unusable_transport(transport)
     if problems:
         raise ModelSettingsError("the model service cannot be built: " + "; ".join(problems))
     return Settings(
@@ -125,13 +132,17 @@ def settings(
         stream_usage=stream_usage,
         max_tokens_field=max_tokens_field or _max_tokens_field(urlsplit(url).hostname or ""),
         capabilities=capabilities,
+        transport="aiohttp" if transport == "aiohttp" else "httpx",
     )
 
 
 def from_environment(name: str, environ: Mapping[str, str] | None = None) -> str | None:
-    """The setting MODEL, BASE_URL or API_KEY: POWER_LOOP_<name>, else OPENAI_<name>, else None. Empty is absent."""
+    """The setting MODEL, BASE_URL or API_KEY: POWER_LOOP_<name>, else OPENAI_<name>, else None. Empty is absent.
+
+    TRANSPORT is ours alone: POWER_LOOP_TRANSPORT, else None.
+    """
     source = os.environ if environ is None else environ
-    for prefix in _PREFIXES:
+    for prefix in _PREFIXES[:1] if name == "TRANSPORT" else _PREFIXES:
         if value := source.get(prefix + name, "").strip():
             return value
     return None
@@ -168,6 +179,14 @@ def _unusable_url(url: str) -> list[str]:
         return [problem]
     if "@" in parts.netloc or parts.query or parts.fragment:
         return ["base_url holds a password, a query or a fragment: give the bare address, and the key as api_key=..."]
+    return []
+
+
+def _unusable_transport(transport: str) -> list[str]:
+    if transport not in get_args(Transport):
+        return [f"transport={transport!r} is unknown: give {' or '.join(map(repr, get_args(Transport)))}"]
+    if transport == "aiohttp" and find_spec("aiohttp") is None:
+        return ["transport='aiohttp' needs a package that is not installed: pip install 'power-loop[aiohttp]'"]
     return []
 
 

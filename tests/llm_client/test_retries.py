@@ -28,7 +28,7 @@ from llm_client.failures import retry_after
 from llm_client.service import Answer, AttemptVoided, ChatRequest, StreamEvent, TextDelta
 from power_loop.testing import Reply, ScriptedServer
 
-pytestmark = pytest.mark.acceptance("F2")
+pytestmark = [pytest.mark.acceptance("F2"), pytest.mark.usefixtures("transport")]
 
 ASK = ChatRequest(messages=(json.dumps({"role": "user", "content": "hi"}),))
 GOOD = Reply(text="abcdef", piece=2)

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.acceptance("F3")
 KEY = "sk-very-secret-0123456789"
 ASK = ChatRequest(messages=(json.dumps({"role": "user", "content": "hi"}),))
 NAMES = [prefix + name for prefix in ("POWER_LOOP_", "OPENAI_") for name in ("MODEL", "BASE_URL", "API_KEY")]
+NAMES += ["POWER_LOOP_TRANSPORT"]
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,8 @@ def test_only_what_is_missing_is_named(given: Any, missing: str) -> None:
         {"attempts": 1.5},
         {"api_key": "schlüssel"},
         {"api_key": "two words"},
+        {"transport": "carrier pigeon"},
+        {"transport": None},
     ],
 )
 def test_what_cannot_work_is_refused_before_any_request(wrong: dict[str, Any]) -> None:
@@ -139,11 +142,12 @@ FAILURES = {
 }
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("name", list(FAILURES))
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_the_key_is_in_no_error_and_no_log(name: str, stream: bool, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for logger in ("openai", "httpx2", "httpcore2", "stamina", "asyncio"):
+    for logger in ("openai", "httpx2", "httpcore2", "aiohttp", "stamina", "asyncio"):
         caplog.set_level(logging.DEBUG, logger)
     async with ScriptedServer(lambda asked: FAILURES[name], api_key=KEY) as server:
         service = OpenAIChatService(model="m", base_url=server.url, api_key=KEY, attempts=2, backoff=0.01)
@@ -170,7 +174,7 @@ def test_importing_the_package_loads_no_client_and_reads_no_environment() -> Non
         "    def get(self, name, default=None): seen.append(name); return dict.get(self, name, default)\n"
         "real = os.environ; os.environ = Watched(real)\n"
         "import llm_client\n"
-        "heavy = {'openai', 'httpx2', 'stamina', 'httpx'} & set(sys.modules)\n"
+        "heavy = {'openai', 'httpx2', 'stamina', 'httpx', 'aiohttp'} & set(sys.modules)\n"
         "mine = [name for name in seen if name.startswith(('POWER_LOOP', 'OPENAI'))]\n"
         "os.environ = real\n"
         "assert not heavy, heavy\n"
@@ -183,6 +187,7 @@ def test_importing_the_package_loads_no_client_and_reads_no_environment() -> Non
     )
 
 
+@pytest.mark.usefixtures("transport")
 def test_one_service_serves_one_event_loop_after_the_other() -> None:
     with ScriptedServer(["one", "two", "three"]) as server:
         service = OpenAIChatService(model="m", base_url=server.url, api_key="k")
@@ -190,6 +195,7 @@ def test_one_service_serves_one_event_loop_after_the_other() -> None:
     assert texts == ["one", "two", "three"]
 
 
+@pytest.mark.usefixtures("transport")
 async def test_one_service_serves_two_event_loops_at_once() -> None:
     async with ScriptedServer(lambda asked: "hello") as server:
         service = OpenAIChatService(model="m", base_url=server.url, api_key="k")

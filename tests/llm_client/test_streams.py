@@ -62,6 +62,7 @@ def expected(stream: dict[str, Any]) -> Answer:
     )
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if "answer" in stream])
 async def test_a_stream_assembles_exactly(name: str) -> None:
     stream = STREAMS[name]
@@ -78,6 +79,7 @@ async def test_a_stream_assembles_exactly(name: str) -> None:
         ]
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if "error" in stream])
 async def test_a_stream_without_its_end_is_an_error(name: str) -> None:
     stream = STREAMS[name]
@@ -89,6 +91,7 @@ async def test_a_stream_without_its_end_is_an_error(name: str) -> None:
     assert server.url in str(caught.value)
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("kind", ["disconnect", "truncate", "malformed", "error"])
 @pytest.mark.parametrize("after", range(7))
 async def test_a_stream_broken_after_any_chunk_is_never_an_answer(kind: Any, after: int) -> None:
@@ -135,6 +138,7 @@ async def test_what_an_endpoint_added_to_a_call_goes_back_into_it() -> None:
     assert set(two) == {"id", "type", "function"}
 
 
+@pytest.mark.usefixtures("transport")
 async def test_an_endpoint_that_ignores_the_wish_to_stream_still_answers() -> None:
     async with ScriptedServer(["unused"]) as server:
         whole = {"choices": [{"message": {"content": "all at once"}, "finish_reason": "stop"}]}

@@ -14,7 +14,7 @@ from llm_client.messages import AssistantMessage, ToolMessage, UserMessage, wire
 from llm_client.service import Answer, AttemptVoided, ChatRequest, StreamEvent, TextDelta, ToolCallDelta
 from tests.llmock_server import LLMock
 
-pytestmark = pytest.mark.acceptance("F5")
+pytestmark = [pytest.mark.acceptance("F5"), pytest.mark.usefixtures("transport")]
 
 WEATHER = json.dumps(
     {

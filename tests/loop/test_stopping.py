@@ -59,9 +59,10 @@ class Stuck:
         self._release = threading.Event()
         self._home = asyncio.get_running_loop()
         model: Any
-        if where in ("wire", "backoff"):
+        if where in ("wire", "wire, aiohttp", "backoff"):
             server.use(self._reply)
-            model = service(server, backoff=FOREVER, max_backoff=FOREVER)
+            transport = "aiohttp" if where == "wire, aiohttp" else "httpx"
+            model = service(server, backoff=FOREVER, max_backoff=FOREVER, transport=transport)
         else:
             model = ScriptedLLM([self._model if where == "model" else calls((where, {}), ("next", {}))])
         self.loop = open_loop(folder, model, tools=self._tools())
@@ -130,7 +131,7 @@ REASONS = {
     by_process: (Status.STOPPED, "the operator said so"),
 }
 
-PLACES = ["model", "wire", "backoff", "async", "stubborn", "sync"]
+PLACES = ["model", "wire", "wire, aiohttp", "backoff", "async", "stubborn", "sync"]
 
 
 @pytest.mark.acceptance("C6")

@@ -92,6 +92,7 @@ async def test_a_fact_goes_out_once_it_is_on_disk(tmp_path: Path) -> None:
     assert seen == [True] * 6
 
 
+@pytest.mark.usefixtures("transport")
 async def test_deltas_add_up_to_what_was_said(tmp_path: Path, server: ScriptedServer) -> None:
     answer = "a long answer in many pieces " * 5
     server.use([Reply(text="let me see", calls=Reply.calling(("look", {"n": 7})).calls, reasoning="hm " * 9), answer])
@@ -108,6 +109,7 @@ async def test_deltas_add_up_to_what_was_said(tmp_path: Path, server: ScriptedSe
     assert len(pieces) > 3
 
 
+@pytest.mark.usefixtures("transport")
 async def test_what_a_failed_attempt_said_is_taken_back(tmp_path: Path, server: ScriptedServer) -> None:
     server.use([Reply.says("the whole answer, in pieces").with_fault("disconnect", after=2, times=1)])
     async with open_loop(tmp_path, service(server)) as loop:

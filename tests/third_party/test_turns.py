@@ -15,7 +15,7 @@ from power_loop.engine.facts import CallsStarted
 from power_loop.events import Event
 from tests.llmock_server import LLMock
 
-pytestmark = pytest.mark.acceptance("F5")
+pytestmark = [pytest.mark.acceptance("F5"), pytest.mark.usefixtures("transport")]
 
 
 @tool(effect="read")
