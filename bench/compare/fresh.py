@@ -14,7 +14,11 @@ from bench.plan import Plan
 from bench.report import Found, Table
 
 MESSAGES: Final = 5_000
-PEERS: Final = ("ours", "sockets", "openai_post", "openai_typed")
+PEERS: Final = ("ours", "ours_aiohttp", "sockets", "openai_post", "openai_typed")
+
+
+OURS: Final = ("ours", "ours_aiohttp")
+"""They begin with a database; the others have the history in memory."""
 
 
 async def measure(plan: Plan) -> Found:
@@ -23,14 +27,14 @@ async def measure(plan: Plan) -> Found:
     data: dict[str, Any] = {"messages": messages}
     tables = []
     async with scratch(plan) as folder:
-        template = await filled(folder, [messages]) if BASE in plan.peers else None
+        template = await filled(folder, [messages]) if {*OURS} & {*plan.peers} else None
         for where, url, names in (("in process", None, PEERS[:1]), ("over HTTP", plan.url, PEERS)):
             taking = [name for name in names if name in plan.peers and name not in plan.absent]
             found: dict[str, Any] = {name: about(name) | {"first": [], "import": [], "open": []} for name in taking}
             for repetition in range(-1, repetitions):
                 for name in rotated(taking, repetition):
                     contestant = Contestant(name, folder / f"{name}-{repetition + 1}")
-                    if name == BASE and template is not None:
+                    if name in OURS and template is not None:
                         lay(template, contestant.folder)
                     try:
                         await contestant.start(url, [messages])
@@ -56,7 +60,7 @@ def _table(title: str, found: dict[str, Any]) -> Table:
     rows = []
     for name, figures in found.items():
         faster = ratio(figures["first"], found[BASE]["first"]) if BASE in found and name != BASE else None
-        stores = name == BASE
+        stores = name in OURS
         rows.append(
             [
                 titled(name),

@@ -17,7 +17,10 @@ TURNS: Final = {1: 30, 10: 10, 100: 4, 500: 2}
 ENOUGH: Final = 8.0
 """Seconds after which a contestant runs no further repetition of the same count."""
 ONLY: Final = {
-    500: ("ours", "ours_normal", "ours_null", "sqlite_message", "sqlite_group", "sockets", "sockets_group"),
+    500: (
+        *("ours", "ours_aiohttp", "ours_normal", "ours_null"),
+        *("sqlite_message", "sqlite_group", "sockets", "sockets_group"),
+    ),
 }
 """With post too, over HTTP; the others take minutes for it."""
 

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 ORDER: Final = (
     "ours",
+    "ours_aiohttp",
     "ours_normal",
     "ours_null",
     "sqlite_message",

@@ -12,6 +12,7 @@ from bench.peers import Peer
 
 if TYPE_CHECKING:
     from llm_client.service import Answer, ChatRequest
+    from llm_client.settings import Transport
     from power_loop import StatefulAgentLoop, Tool
 
 CONFIG: Final = {"context_window": 1_000_000_000, "warm_sessions": 1_000}
@@ -75,13 +76,13 @@ class Timed:
         await self._inner.aclose()
 
 
-def model(url: str | None) -> Timed:
+def model(url: str | None, transport: Transport = "httpx") -> Timed:
     """The model in process, or over HTTP through the package's own client."""
     if url is None:
         return Timed(InProcessModel())
     from power_loop import OpenAIChatService
 
-    return Timed(OpenAIChatService(model=c.MODEL, base_url=url, api_key="bench"))
+    return Timed(OpenAIChatService(model=c.MODEL, base_url=url, api_key="bench", transport=transport))
 
 
 def tools() -> list[Tool]:
@@ -116,17 +117,19 @@ class Ours(Peer):
     setting = "WAL, synchronous=FULL (its default)"
     equally_durable = True
     synchronous: ClassVar[str] = "FULL"
+    transport: ClassVar[Transport] = "httpx"
 
     def load(self) -> None:
         from power_loop import OpenAIChatService
 
-        OpenAIChatService(model=c.MODEL, base_url="http://127.0.0.1:1/v1", api_key="bench")  # imports the client
+        at = "http://127.0.0.1:1/v1"
+        OpenAIChatService(model=c.MODEL, base_url=at, api_key="bench", transport=self.transport)  # imports the client
 
     async def open(self, folder: Path, url: str | None, histories: Sequence[int]) -> None:
         path = folder / "ours.db"
         if histories and not path.exists():
             await fill(path, histories)
-        self._model = model(url)
+        self._model = model(url, self.transport)
         self._ids = {session: f"s{session}" for session in range(len(histories))}
         self._loop = loop_at(path, self._model, synchronous=self.synchronous)
         await self._loop.list_sessions(limit=1)  # opens it
