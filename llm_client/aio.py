@@ -60,7 +60,7 @@ class AioTransport(httpx2.AsyncBaseTransport):
                     ),
                 )
         except _FAILURES as error:
-            raise _as_httpx(error, request) from error
+            raise _as_httpx(error, request)  # noqa: B904 - it names its cause
         return httpx2.Response(response.status, headers=response.raw_headers, stream=_Body(response, request))
 
     async def aclose(self) -> None:
@@ -79,7 +79,7 @@ class _Body(httpx2.AsyncByteStream):
             async for piece in self._response.content.iter_any():
                 yield piece
         except _FAILURES as error:
-            raise _as_httpx(error, self._request) from error
+            raise _as_httpx(error, self._request)  # noqa: B904
 
     async def aclose(self) -> None:
         self._response.release()
@@ -95,6 +95,9 @@ async def _pieces(body: bytes, stalled: asyncio.Timeout, seconds: float | None) 
 
 
 def _as_httpx(error: Exception, request: httpx2.Request) -> httpx2.TransportError:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        # Its text may be the whole head of an answer.
+        return httpx2.RemoteProtocolError("the server closed the connection", request=request)
     kind: type[httpx2.TransportError]
     match error:
         case aiohttp.ConnectionTimeoutError():
@@ -109,4 +112,6 @@ def _as_httpx(error: Exception, request: httpx2.Request) -> httpx2.TransportErro
             kind = httpx2.ReadError
         case _:
             kind = httpx2.RemoteProtocolError
-    return kind(str(error), request=request)
+    told = kind(str(error), request=request)
+    told.__cause__ = error
+    return told

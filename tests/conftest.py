@@ -1,4 +1,4 @@
-"""What all tests share: Hypothesis without deadlines (machines are noisy), in CI with the same examples on every run, and
+"""What all tests share: Hypothesis without deadlines (machines are noisy), in CI with the same examples on every run;
 both transports of the model client."""
 
 from __future__ import annotations
