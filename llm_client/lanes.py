@@ -10,11 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from time import monotonic
 from typing import Final
 
 import httpx2
+
+with suppress(ImportError):
+    # The transport imports this at its first request: ten milliseconds on the event loop.
+    import_module("anyio._backends._asyncio")
 
 KEPT: Final = 5.0
 """Seconds an idle lane is kept, as the client's own pool keeps its connections."""
