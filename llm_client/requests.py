@@ -52,7 +52,7 @@ class Requests:
             wait = attempts.wait_after(failed, loop.time())
             if wait is not None:
                 yield AttemptVoided(attempts.number, str(failed), wait)
-            attempts.fail(failed)
+            await attempts.fail(failed)
 
     async def aclose(self) -> None:
         await self._exchange.aclose()

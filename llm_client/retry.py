@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator
 
 import stamina
 
@@ -21,10 +22,8 @@ class Attempts:
         self._deadline = deadline
         self._wait: float | None = None
         self.number = 0
-        self._attempts = aiter(
-            stamina.retry_context(on=self._decide, attempts=settings.attempts, timeout=None, wait_jitter=0)
-        )
-        self._attempt: stamina.Attempt | None = None
+        self._attempts: AsyncIterator[stamina.Attempt] | None = None
+        """Made with the first failure: most requests have none."""
 
     async def begin(self) -> None:
         """Wait out the backoff, if one is due, and begin the next attempt.
@@ -32,7 +31,8 @@ class Attempts:
         Raises:
             ModelError: the last failure, when it is not to be tried again.
         """
-        self._attempt = await anext(self._attempts)
+        if self._attempts is not None:
+            self._attempt = await anext(self._attempts)
         self.number += 1
 
     def wait_after(self, error: ModelError, now: float) -> float | None:
@@ -51,9 +51,13 @@ class Attempts:
                 raise out_of_time(self._settings, error, self.number)
         return self._wait
 
-    def fail(self, error: ModelError) -> None:
+    async def fail(self, error: ModelError) -> None:
         """Record how the attempt failed; `begin` goes on from there."""
-        assert self._attempt is not None, "begin comes first"
+        if self._attempts is None:
+            self._attempts = aiter(
+                stamina.retry_context(on=self._decide, attempts=self._settings.attempts, timeout=None, wait_jitter=0)
+            )
+            self._attempt = await anext(self._attempts)
         with self._attempt:
             raise error
 
