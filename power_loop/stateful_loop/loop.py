@@ -44,6 +44,7 @@ class StatefulAgentLoop(Sessions):
         *,
         request_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        pin: bool = False,
         on_pending: OnPending = "raise",
         if_busy: IfBusy = "wait",
         stop_event: StopEvent | None = None,
@@ -63,14 +64,16 @@ class StatefulAgentLoop(Sessions):
         order of arrival; `steer` stores it too, and the running turn takes it in before its next request to the model
         (this call then returns that turn's outcome), or, if the turn ends first, it becomes the next one. An input in
         the inbox survives its sender: `resume` and `recover` take it up. A sender that is cancelled, or refused after
-        all, takes it out again. Cancelling this call stops the turn: it is recorded as cancelled before the
-        cancellation goes through.
+        all, takes it out again. With `pin` the input stays in the model's context for ever: no compaction folds it.
+        Cancelling this call stops the turn: it is recorded as cancelled before the cancellation goes through.
 
         Raises:
             SessionNotFoundError, SessionArchivedError, SessionClosedError: it takes no input. Nothing was written.
             SessionPendingError: calls are open and `on_pending` is `raise`. Nothing was written.
             SessionBusyError: another turn runs and `if_busy` is `raise`. Nothing was written.
             InputInvalidError, NotConfiguredError: an argument breaks a rule, or there is no model. Nothing was written.
+            WindowTooSmallError: an input to pin, or a new session's system prompt, is larger than the window: nothing
+                was written. Or all that must stay is: the input stays.
             ModelCapabilityError: the endpoint takes no such parts. Nothing was written.
             ModelError: no answer could be had. The input stays; `resume` asks again. With `on_pending="resume"` it may
                 be the resumed turn that failed: then the input is not stored yet (`get_turns` tells).
@@ -78,7 +81,7 @@ class StatefulAgentLoop(Sessions):
                 not.
             StoreError: the store refused.
         """
-        wanted = self._input(user_input, session_id, request_id, metadata)
+        wanted = self._input(user_input, session_id, request_id, metadata, pin)
         return await self._send(wanted, on_pending, Manner(if_busy=if_busy, stop_event=stop_event))
 
     async def stream(
@@ -88,6 +91,7 @@ class StatefulAgentLoop(Sessions):
         *,
         request_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        pin: bool = False,
         on_pending: OnPending = "raise",
         if_busy: IfBusy = "wait",
         stop_event: StopEvent | None = None,
@@ -99,7 +103,7 @@ class StatefulAgentLoop(Sessions):
         as a cancelled caller does: leave through `aclosing(...)` to wait for that.
         """
         feed = Feed()
-        wanted = self._input(user_input, session_id, request_id, metadata)
+        wanted = self._input(user_input, session_id, request_id, metadata, pin)
         manner = Manner(if_busy=if_busy, stop_event=stop_event, listener=feed.publish)
         sending = asyncio.create_task(self._send(wanted, on_pending, manner))
         sending.add_done_callback(lambda task: _ended(task, feed))
@@ -210,8 +214,12 @@ class StatefulAgentLoop(Sessions):
         conductor = await self._open(for_turns=True)
         return await conductor.send(wanted, on_pending, manner)
 
-    def _input(self, user_input: object, session_id: object, request_id: object, metadata: object) -> Input:
+    def _input(
+        self, user_input: object, session_id: object, request_id: object, metadata: object, pin: object
+    ) -> Input:
         body = inputs.user_message(user_input)
+        if pin:
+            self._check_fits(body)
         request = None if request_id is None else inputs.short_text("request_id", request_id)
         own = None if request is None else inputs.session_of_request(request)
         create = self._new_session(own, None, None, None, None) if session_id is None else None
@@ -220,6 +228,7 @@ class StatefulAgentLoop(Sessions):
             body=body,
             request_id=request,
             metadata=inputs.metadata_text(metadata),
+            pinned=bool(pin),
             create=create,
         )
 

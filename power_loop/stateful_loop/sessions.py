@@ -13,7 +13,15 @@ from power_loop.compaction.ladder import Strategy
 from power_loop.compaction.words import ladder_of
 from power_loop.config import AgentLoopConfig
 from power_loop.engine.calls import OpenCall
-from power_loop.errors import ConfigError, InputInvalidError, LoopClosedError, NotConfiguredError, PowerLoopError
+from power_loop.engine.limits import Limits
+from power_loop.errors import (
+    ConfigError,
+    InputInvalidError,
+    LoopClosedError,
+    NotConfiguredError,
+    PowerLoopError,
+    WindowTooSmallError,
+)
 from power_loop.loop.turn import Gear
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
@@ -25,6 +33,7 @@ from power_loop.store import SessionStore, open_store
 from power_loop.store.contract import Listing, NewSession
 from power_loop.store.records import CallInfo, CompactionInfo, QueuedInput, SessionInfo, StoredMessage, TurnInfo
 from power_loop.tools import Tool, ToolRegistry
+from power_loop.transcript.measure import tokens
 from power_loop.values import SessionId, World
 from power_loop.values import session_id as checked_id
 
@@ -329,13 +338,22 @@ class Sessions:
         self, session_id: object, system_prompt: object, model: object, metadata: object, parent: object
     ) -> NewSession:
         prompt = self.config.system_prompt if system_prompt is None else system_prompt
+        system = None if prompt is None else inputs.system_message(prompt)
+        if system is not None:
+            self._check_fits(system)
         return NewSession(
             id=checked_id(self._world.new_id() if session_id is None else session_id),
-            system=None if prompt is None else inputs.system_message(prompt),
+            system=system,
             model=None if model is None else inputs.short_text("model", model),
             metadata=inputs.metadata_text(metadata),
             parent=None if parent is None else checked_id(parent),
         )
+
+    def _check_fits(self, pinned: str) -> None:
+        """Raises `WindowTooSmallError` for a message that would fill the window for ever."""
+        size, limits = tokens(pinned), Limits.of(self.config)
+        if limits.surely_over(size):
+            raise WindowTooSmallError(size, limits.window)
 
     async def _open(self, *, for_turns: bool = False) -> Conductor:
         """The open store with all that runs over it. Opened once, whoever is cancelled meanwhile."""

@@ -267,7 +267,8 @@ def input_of(db: Port, session: SessionRow, row: Row) -> QueuedInput:
     thing = f"input {row['number']}"
     said = (row["mode"], row["request_id"], row["metadata"], row["body"])
     taken = None if row["turn"] is None else (row["turn"], row["seq"])
-    sound = row["crc"] == seals.input_seal(session.key, said, row["sender"], row["arrived_at"], taken)
+    pinned = row["pinned"] == 1
+    sound = row["crc"] == seals.input_seal(session.key, said, row["sender"], row["arrived_at"], taken, pinned=pinned)
     _check(db, sound and (taken is None) == (row["body"] is not None), session.id, thing)
     return QueuedInput(
         number=row["number"],
@@ -275,6 +276,7 @@ def input_of(db: Port, session: SessionRow, row: Row) -> QueuedInput:
         request_id=row["request_id"],
         metadata={} if row["metadata"] is None else pydantic_core.from_json(row["metadata"]),
         body=row["body"] or "",
+        pinned=pinned,
         sender=row["sender"],
         arrived_at=_Clock(db, session.id, thing).at(row["arrived_at"]),
     )

@@ -200,6 +200,8 @@ class QueuedInput:
     metadata: dict[str, Any]
     body: str
     """The wire text of the message."""
+    pinned: bool
+    """It is never to be folded."""
     sender: str
     """The process that sent it, and waits for its outcome if it lives."""
     arrived_at: datetime

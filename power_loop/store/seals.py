@@ -72,6 +72,8 @@ def input_seal(
     sender: str,
     arrived_at: int,
     taken: tuple[int, int] | None = None,
+    *,
+    pinned: bool = False,
 ) -> int:
     """`said`: mode, request id, metadata, body; `taken`: the turn and the message that has the body by now."""
-    return seal(session, *said, sender, arrived_at, *(taken or ()))
+    return seal(session, *said, sender, arrived_at, *(taken or ()), *(("pinned",) if pinned else ()))

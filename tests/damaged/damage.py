@@ -70,7 +70,7 @@ def reseal(path: Path) -> None:
 def _input(row: sqlite3.Row) -> int:
     said = (row["mode"], row["request_id"], row["metadata"], row["body"])
     taken = None if row["turn"] is None else (row["turn"], row["seq"])
-    return seals.input_seal(row["session"], said, row["sender"], row["arrived_at"], taken)
+    return seals.input_seal(row["session"], said, row["sender"], row["arrived_at"], taken, pinned=row["pinned"] == 1)
 
 
 def _stop(row: sqlite3.Row) -> int | None:

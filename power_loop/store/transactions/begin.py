@@ -46,6 +46,8 @@ class Input:
     """How it may wait in the inbox while the session is driven; None: refuse."""
     abort_reason: str | None = None
     """Give open calls up with this reason, in the same commit; None: refuse."""
+    pinned: bool = False
+    """Never to be folded."""
     create: NewSession | None = None
     """Make the session first, in the same commit."""
 
@@ -137,7 +139,7 @@ def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Kno
     if standing.inputs:
         return _enqueue(db, at, owner, session, wanted)
     begun = _begin(db, at, owner, session, standing, calls, wanted)
-    message = f.NewMessage(seq=session.next_seq, role="user", body=wanted.body)
+    message = f.NewMessage(seq=session.next_seq, role="user", body=wanted.body, pinned=wanted.pinned)
     rows.insert_message(db, at, session.key, begun.claim.turn, message)
     return replace(begun, added=(*begun.added, message))
 
@@ -270,7 +272,8 @@ def _enqueue(db: Port, at: Micros, owner: Owner, session: records.SessionRow, wa
         body=wanted.body,
         sender=owner.name,
         at=at,
-        crc=seals.input_seal(session.key, said, owner.name, at),
+        pinned=int(wanted.pinned),
+        crc=seals.input_seal(session.key, said, owner.name, at, pinned=wanted.pinned),
     )
     return Waiting(number=number, ours=True)
 

@@ -109,10 +109,10 @@ def take_input(db: Port, at: Micros, session: records.SessionRow, row: Row, turn
         StateError: it does not wait any more.
     """
     waiting = parsing.input_of(db, session, row)
-    message = f.NewMessage(seq=seq, role="user", body=waiting.body)
+    message = f.NewMessage(seq=seq, role="user", body=waiting.body, pinned=waiting.pinned)
     insert_message(db, at, session.key, turn, message)
     said = (row["mode"], row["request_id"], row["metadata"], None)
-    crc = seals.input_seal(session.key, said, row["sender"], row["arrived_at"], (turn, seq))
+    crc = seals.input_seal(session.key, said, row["sender"], row["arrived_at"], (turn, seq), pinned=waiting.pinned)
     if db.run("take_input", number=row["number"], turn=turn, seq=seq, at=at, crc=crc) != 1:
         raise StateError(f"input {row['number']} of session {session.id} does not wait any more")
     return message

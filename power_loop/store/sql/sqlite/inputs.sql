@@ -1,6 +1,6 @@
 -- name: insert_input
-INSERT INTO inputs (session, mode, request_id, metadata, body, sender, arrived_at, crc)
-VALUES (:session, :mode, :request_id, :metadata, :body, :sender, :at, :crc);
+INSERT INTO inputs (session, mode, request_id, metadata, body, pinned, sender, arrived_at, crc)
+VALUES (:session, :mode, :request_id, :metadata, :body, :pinned, :sender, :at, :crc);
 
 -- name: input_by_number
 SELECT * FROM inputs WHERE number = :number AND session = :session;
