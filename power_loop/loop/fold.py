@@ -32,10 +32,12 @@ async def fold(turn: Turn, *, full: bool = False) -> None:
         Stopped: somebody stopped the turn; nothing is folded.
     """
     summaries = Summaries(turn.gear, turn.stop, model=turn.model, window=turn.limits.window)
+    tokens, target = turn.snapshot.context_tokens, turn.limits.fold_to
     window = Window.of(
         turn.view,
-        tokens=turn.snapshot.context_tokens,
-        target=turn.limits.fold_to,
+        tokens=tokens,
+        # An endpoint that gives no figures has only shown that this is too much.
+        target=min(target, tokens // 2) if turn.snapshot.overflowed else target,
         kept=turn.requests,
         summarise=summaries,
         handle=turn.handle,

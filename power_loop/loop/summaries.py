@@ -18,6 +18,9 @@ from power_loop.transcript.view import Entry
 TRIES: Final = 5
 """Requests for one summary, if the endpoint finds them too long; each is a little shorter than it said."""
 
+CHARS: Final = 2.0
+"""Characters of a summary's input for each token of the window: careful, so that the first request fits."""
+
 SAFE: Final = 0.8
 """Of the characters that an endpoint's figures allow."""
 
@@ -39,8 +42,11 @@ class Summaries:
             NotFolded: none could be had: the model failed, took too long, said nothing, called tools; or somebody
                 stopped the turn.
         """
-        left, characters = entries, self._window
+        left, characters = entries, round(CHARS * self._window)
         for _ in range(TRIES):
+            left = without_oldest_results(left, characters=characters)
+            if not left:
+                break
             request = summary_request(
                 left, model=self._model, max_chars=characters, max_tokens=max_tokens, extra=self._gear.config.extra
             )
@@ -51,9 +57,6 @@ class Summaries:
             length = len(request.messages[-1])
             share = refused.limit / refused.requested if refused.limit and refused.requested else 0.5
             characters = round(length * min(0.9, share) * SAFE)
-            left = without_oldest_results(left, characters=characters)
-            if not left:
-                break
         raise NotFolded(f"the summary request itself was too long: {refused}") from refused
 
     async def _asked(self, request: ChatRequest) -> str:

@@ -62,7 +62,7 @@ async def compact(
     )
     # Asked for by a person: as little as can be is left, wherever the context stands now.
     window = replace(window, target=min(window.target, window.tokens // 2))
-    tried = await make_room(window, config, limits, full=strategies is None)
+    tried = await make_room(window, config, limits, full=strategies is None and window.tokens >= limits.full_at)
     if tried.compaction is None:
         if tried.failures:
             raise CompactionError(session, "; ".join(f"{name}: {reason}" for name, reason in tried.failures))
