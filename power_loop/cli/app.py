@@ -15,6 +15,7 @@ import power_loop
 from power_loop.cli.backup import backup, restore
 from power_loop.cli.chat import chat
 from power_loop.cli.checkup import doctor
+from power_loop.cli.compact import compact
 from power_loop.cli.decide import abort, free, resolve, withdraw
 from power_loop.cli.demo.command import demo
 from power_loop.cli.exits import CommandEnded, Exit, exit_code, said
@@ -50,7 +51,7 @@ def commands(_: Told) -> None:
 
 
 for command in (
-    demo, chat, sessions, show, pending, resume, abort, resolve, free, withdraw, doctor, backup, restore,
+    demo, chat, sessions, show, pending, resume, abort, resolve, free, withdraw, compact, doctor, backup, restore,
 ):  # fmt: skip
     commands.add_command(command)
 

@@ -9,6 +9,7 @@ from typing import Final
 from power_loop.cli.told import DB_VARIABLE, Told
 from power_loop.errors import (
     CallNotFoundError,
+    CompactionNotFoundError,
     PowerLoopError,
     SessionAmbiguousError,
     SessionArchivedError,
@@ -54,6 +55,8 @@ _EXACT: Final[Mapping[str, Exit]] = {
     "session.closed": Exit.WAITS,
     "session.exists": Exit.WAITS,
     "call.settled": Exit.WAITS,
+    "compaction.not_found": Exit.NOT_FOUND,
+    "output.not_found": Exit.NOT_FOUND,
     "session.busy": Exit.BUSY,
     "session.epoch_lost": Exit.BUSY,
     "store.busy": Exit.BUSY,
@@ -63,6 +66,8 @@ _EXACT: Final[Mapping[str, Exit]] = {
 _FAMILY: Final[Mapping[str, Exit]] = {
     "store": Exit.STORE,
     "model": Exit.MODEL,
+    "compaction": Exit.MODEL,
+    "context": Exit.MODEL,
     "input": Exit.USAGE,
     "config": Exit.USAGE,
     "tool": Exit.USAGE,
@@ -113,6 +118,8 @@ def said(error: PowerLoopError, told: Told) -> str:
         case CallNotFoundError():
             there = ", ".join(error.open_ids) or "none"
             return f"no call {error.call_id!r} waits in session {error.session_id!r}; open calls: {there}"
+        case CompactionNotFoundError():
+            return f"no compaction of session {error.session_id!r} stands: there is nothing to undo"
         case StoreError(code="store.not_found"):
             way_out = f"give --db PATH or set {DB_VARIABLE}, or begin with `power-loop chat`"
             return f"{error.path}: there is no such file; {way_out}"

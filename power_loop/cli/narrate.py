@@ -43,6 +43,10 @@ class Narrator:
                 self._note(f"   {self._names.get(key, 'call')} {state}: {text}")
             case f.HistoryCompacted(folded=folded, before_tokens=before, after_tokens=after):
                 self._note(f"({len(folded)} messages folded: {before:,} to {after:,} tokens)")
+            case f.CompactionFailed(strategy=strategy, reason=reason):
+                self._note(f"(history could not be folded by {strategy}: {output.line(reason, LONGEST)})")
+            case f.ContextOverflowed():
+                self._note("(the endpoint found the history too long; it is folded, and the model asked once more)")
             case _:
                 pass
 

@@ -27,7 +27,7 @@ def shape(value: object) -> Any:
                 "message": None if value.state == "damaged" else value.as_dict()
             }
         case SessionInfo():
-            return _fields(value) | {"needs_attention": value.needs_attention}
+            return _fields(value) | {"needs_attention": value.needs_attention, "context_left": value.context_left}
         case SessionUsage():
             return {
                 "calls": shape(value.calls),

@@ -10,12 +10,13 @@ from typing import Final, TypeVar
 import click
 
 from power_loop.cli import output
+from power_loop.cli.compact import show_compactions
 from power_loop.cli.opening import Reading, reading
 from power_loop.cli.told import Told, told
 from power_loop.engine.calls import CallState
 from power_loop.errors import StoreDamagedError
 from power_loop.stateful_loop import SessionUsage
-from power_loop.store.records import CallInfo, SessionInfo, StoredMessage, TurnInfo
+from power_loop.store.records import CallInfo, CompactionInfo, SessionInfo, StoredMessage, TurnInfo
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Session:
     messages: Sequence[StoredMessage]
     calls: Sequence[CallInfo]
     usage: SessionUsage
+    compactions: Sequence[CompactionInfo]
     damage: list[str] = field(default_factory=list)
 
 
@@ -57,12 +59,16 @@ async def _show(told: Told, prefix: str, *, compacted: bool, ledger: bool, full:
                 "messages": read.messages,
                 "calls": read.calls,
                 "usage": read.usage,
+                "compactions": read.compactions,
                 "damage": read.damage,
             }
         )
         return
     _head(read)
     _transcript(read, full=full)
+    if compacted and read.compactions:
+        output.show()
+        show_compactions(list(read.compactions))
     if ledger:
         _ledger(read)
     if read.damage:
@@ -87,6 +93,7 @@ async def _read(there: Reading, prefix: str, compacted: bool) -> Session:
 
     no_turns: Sequence[TurnInfo] = ()
     no_calls: Sequence[CallInfo] = ()
+    no_compactions: Sequence[CompactionInfo] = ()
     nobody: SessionInfo | None = None
     return Session(
         id=found,
@@ -95,6 +102,7 @@ async def _read(there: Reading, prefix: str, compacted: bool) -> Session:
         messages=messages,
         calls=await sound(loop.get_calls(found), no_calls),
         usage=await sound(loop.get_usage(found), SessionUsage(())),
+        compactions=await sound(loop.get_compactions(found), no_compactions),
         damage=damage,
     )
 
@@ -112,6 +120,7 @@ def _head(read: Session) -> None:
         unseen = f", {folded} of them folded or not there yet" if folded else ""
         held = f"{output.count(info.turns, 'turn')}, {output.count(info.messages, 'message')}"
         output.show(f"  holds    {held}{unseen}")
+        _context(info)
     if len(read.usage):
         total, cost = read.usage.total, read.usage.cost
         price = "cost unknown" if cost is None else f"cost {cost:.4f}"
@@ -119,6 +128,15 @@ def _head(read: Session) -> None:
             f"  usage    {output.count(len(read.usage), 'model call')}, {total.prompt_tokens:,} prompt and "
             f"{total.completion_tokens:,} completion tokens, {price}"
         )
+
+
+def _context(info: SessionInfo) -> None:
+    failed = f", {output.count(info.failed_compactions, 'compaction')} failed" if info.failed_compactions else ""
+    if info.context_left is not None:
+        counted = f"{info.context_tokens:,} of {info.context_window:,} tokens"
+        output.show(f"  context  {info.context_left:g} % left ({counted}){failed}")
+    elif failed:
+        output.show(f"  context  not counted{failed}")
 
 
 def _transcript(read: Session, *, full: bool) -> None:

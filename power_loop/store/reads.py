@@ -58,7 +58,7 @@ def history(db: Port, session_id: SessionId) -> History:
         messages=found,
         counted=tokens if folded_to is None else folded_to,
         counted_seq=next(answers, 0) if folded_to is None else tail[0]["folded_up_to"],
-        folded_since=folded_to is not None or restored is not None,
+        folded_since=bool(tail[0]["folded_since"]),
     )
 
 

@@ -27,6 +27,7 @@ STORES = {
     "TakesTheLivingForDead": "test_one_session_has_one_live_turn",
     "RaisesItsDatabasesErrors": "test_an_unknown_session_is_said_so_by_every_method",
     "DropsCharacters": "test_texts_of_any_size_come_back_letter_for_letter",
+    "FoldsWhatItDidNotRead": "test_whoever_had_the_session_since_goes_first",
     "FoldsOneTooFew": "test_a_compaction_marks_exactly_what_it_folds_and_its_note_stands_in_place",
     "NeverChanged": "test_changed_differs_after_every_commit_of_another_owner",
     "PagesAgain": "test_pages_put_together_are_the_whole_list",

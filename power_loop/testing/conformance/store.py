@@ -6,6 +6,7 @@ from power_loop.testing.conformance.begin import BeginRules
 from power_loop.testing.conformance.concurrency import ConcurrencyRules
 from power_loop.testing.conformance.decisions import DecisionRules
 from power_loop.testing.conformance.fencing import FencingRules
+from power_loop.testing.conformance.folding import FoldingRules
 from power_loop.testing.conformance.inbox import InboxRules
 from power_loop.testing.conformance.keeping import KeepingRules
 from power_loop.testing.conformance.ledger import LedgerRules
@@ -21,6 +22,7 @@ class SessionStoreConformance(
     FencingRules,
     DecisionRules,
     KeepingRules,
+    FoldingRules,
     LookupRules,
     LifecycleRules,
     OrphanRules,

@@ -78,7 +78,10 @@ SELECT u.*,
          ORDER BY c.number DESC LIMIT 1) AS folded_up_to,
        (SELECT sum(c.before_tokens - c.after_tokens) FROM compactions c
          WHERE c.session = u.session AND c.undone_usage_rows >= u.number
-           AND NOT coalesce(c.usage_rows >= u.number, c.at > u.at)) AS restored
+           AND NOT coalesce(c.usage_rows >= u.number, c.at > u.at)) AS restored,
+       EXISTS (SELECT 1 FROM compactions c
+                WHERE c.session = u.session AND (coalesce(c.usage_rows >= u.number, c.at > u.at)
+                                                 OR c.undone_usage_rows >= u.number)) AS folded_since
   FROM usage u
  WHERE u.session = :session
    AND u.number >= coalesce((SELECT max(a.number) FROM usage a
