@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,11 @@ import pytest
 from llm_client.scripted import ScriptedLLM
 from power_loop import EpochLostError, SessionBusyError, SessionState, StatefulAgentLoop, open_store
 from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState, SettledBy
 from power_loop.errors import LoopClosedError, StateError, StoreDamagedError, StoreOpenError
 from power_loop.store.contract import Begun, Input, NewSession, SessionStore
 from power_loop.store.sqlite.owners import Owners
-from power_loop.values import SessionId
+from power_loop.values import CallKey, Effect, SessionId
 from tests.store.kit import child, dump, in_fork, says, tell
 
 pytestmark = pytest.mark.acceptance("D1")
@@ -196,10 +200,16 @@ async def test_d1_the_late_write_of_a_zombie_is_refused_and_changes_nothing(tmp_
     old = await begun(zombie)
     new = await begun(heir, force=True)
     before = dump(path)
-    with pytest.raises(EpochLostError) as caught:
-        await zombie.record(old.claim, [f.TurnCancelled(session=S, turn=1, status="cancelled", stop_reason="late")])
-    assert (caught.value.ours, caught.value.current) == (old.claim.epoch, new.claim.epoch)
-    assert dump(path) == before
+    spent = f.ModelCall(purpose="dropped", model="m", usage=None, milliseconds=1)
+    late: tuple[f.Fact, ...] = (
+        f.TurnCancelled(session=S, turn=1, status="cancelled", stop_reason="late"),
+        f.AnswerDropped(session=S, turn=2, model_call=spent),
+    )
+    for fact in late:
+        with pytest.raises(EpochLostError) as caught:
+            await zombie.record(old.claim if fact.turn == 1 else replace(old.claim, turn=2), [fact])
+        assert (caught.value.ours, caught.value.current) == (old.claim.epoch, new.claim.epoch)
+        assert dump(path) == before
     await zombie.aclose()
     await heir.aclose()
 
@@ -209,16 +219,59 @@ async def test_d1_a_turn_that_has_ended_takes_no_more_facts(tmp_path: Path) -> N
     store = await open_store(path)
     await store.create_session(NewSession(id=S))
     turn = await begun(store)
+    spent = f.ModelCall(purpose="answer", model="m", usage=None, milliseconds=1)
+    key = CallKey(turn.next_seq, 0)
+    asked = f.NewMessage(seq=key.seq, role="assistant", body='{"role":"assistant","content":null}')
+    call = f.RequestedCall(key=key, id="c", name="t", arguments="{}", effect=Effect.READ, schema_hash=None)
+    requested = f.CallsRequested(session=S, turn=1, round=1, message=asked, model_call=spent, calls=(call,))
     end = f.TurnCancelled(session=S, turn=1, status="cancelled", stop_reason="stopped")
-    await store.record(turn.claim, [end])
+    await store.record(turn.claim, [requested, f.CallsStarted(session=S, turn=1, calls=(key,)), end])
     before = dump(path)
-    dropped = f.AnswerDropped(
-        session=S, turn=1, model_call=f.ModelCall(purpose="dropped", model="m", usage=None, milliseconds=1)
+    settled = f.CallSettled(
+        session=S,
+        turn=1,
+        key=key,
+        state=CallState.SUCCEEDED,
+        settled_by=SettledBy.RUN,
+        message=f.NewMessage(seq=key.seq + 1, role="tool", body='{"role":"tool","tool_call_id":"c","content":"x"}'),
     )
-    for late in (end, dropped):
+    for late in (end, settled):
         with pytest.raises(StateError):
             await store.record(turn.claim, [late])
     assert dump(path) == before
+    await store.aclose()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_progress_begins_the_count_of_recoveries_anew_in_its_own_commit(tmp_path: Path, ends: bool) -> None:
+    path = tmp_path / "agent.db"
+    store = await open_store(path)
+    await store.create_session(NewSession(id=S))
+    turn = await begun(store)
+    key = CallKey(turn.next_seq, 0)
+    asked = f.NewMessage(seq=key.seq, role="assistant", body='{"role":"assistant","content":"x"}')
+    spent = f.ModelCall(purpose="answer", model="m", usage=None, milliseconds=1)
+    call = f.RequestedCall(key=key, id="c", name="t", arguments="{}", effect=Effect.READ, schema_hash=None)
+    requested = f.CallsRequested(session=S, turn=1, round=1, message=asked, model_call=spent, calls=(call,))
+    result = f.NewMessage(seq=key.seq + 1, role="tool", body='{"role":"tool","tool_call_id":"c","content":"x"}')
+    steps: list[list[f.Fact]] = [
+        [requested, f.CallsStarted(session=S, turn=1, calls=(key,))],
+        [
+            f.CallSettled(
+                session=S, turn=1, key=key, state=CallState.SUCCEEDED, settled_by=SettledBy.RUN, message=result
+            )
+        ],
+    ]
+    if ends:
+        steps = [[f.AnswerReceived(session=S, turn=1, round=1, message=asked, model_call=spent, status="completed",
+                                   stop_reason="stop")]]  # fmt: skip
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE sessions SET recoveries = 2")
+        connection.commit()
+    for step in steps:
+        assert (await store.session_info(S)).recoveries == 2
+        await store.record(turn.claim, step)
+    assert (await store.session_info(S)).recoveries == 0
     await store.aclose()
 
 

@@ -30,15 +30,14 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
     """
     step = _Step.of(claim, facts)
     ours = db.one(
-        "advance_session",
+        "leave_session" if step.ended else "advance_session",
         session=claim.key,
         epoch=claim.epoch,
         at=at,
         next_seq=step.next_seq,
         more_active=step.more_active,
         more_usage=step.more_usage,
-        ended=step.ended,
-        progress=step.progress,
+        progress=int(step.progress),
         context_tokens=None if step.context is None else step.context.tokens,
         context_window=None if step.context is None else step.context.window,
         compacted=int(step.compacted),
@@ -82,7 +81,6 @@ def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
         next_seq=session.next_seq + len(messages),
         more_active=len(messages),
         more_usage=0,
-        ended=0,
         progress=0,
         context_tokens=None,
         context_window=None,

@@ -115,14 +115,20 @@ UPDATE sessions SET quarantined_at = :at WHERE key = :session;
 -- No row comes back if our epoch is stale (somebody took the session over), or if our turn has ended.
 UPDATE sessions
    SET next_seq = max(next_seq, :next_seq), active = active + :more_active, usage_rows = usage_rows + :more_usage,
-       updated_at = :at,
-       owner = iif(:ended, NULL, owner), owner_since = iif(:ended, NULL, owner_since),
-       stop_requested_at = iif(:ended, NULL, stop_requested_at), stop_reason = iif(:ended, NULL, stop_reason),
-       stop_crc = iif(:ended, NULL, stop_crc), recoveries = iif(:progress, 0, recoveries),
+       updated_at = :at, recoveries = iif(:progress, 0, recoveries),
        context_tokens = coalesce(:context_tokens, context_tokens),
        context_window = coalesce(:context_window, context_window),
        failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions
  WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
+RETURNING usage_rows;
+
+-- name: leave_session
+-- The same at the end of a turn. Apart, because to set an owner is to write the indexes of those that have one.
+UPDATE sessions
+   SET next_seq = max(next_seq, :next_seq), active = active + :more_active, usage_rows = usage_rows + :more_usage,
+       updated_at = :at, recoveries = iif(:progress, 0, recoveries),
+       owner = NULL, owner_since = NULL, stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL
+ WHERE key = :session AND owner IS NOT NULL AND epoch = :epoch
 RETURNING usage_rows;
 
 -- name: session_by_scan
