@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from power_loop.errors import ToolDefinitionError
 from power_loop.tools import DecoratedTool, Done, Tool, ToolContext, tool
+from tests.tools.names import said
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -77,7 +78,7 @@ def several(x: Annotated[int, Field(alias="y")], y: int) -> None: ...
         (at_module_level, "a tool already"),
         (Opaque.__init__, "no function"),
     ],
-    ids=str,
+    ids=said,
 )  # fmt: skip
 def test_a_function_that_cannot_be_a_tool(function: Any, words: str) -> None:
     with pytest.raises(ToolDefinitionError, match=words) as raised:
@@ -132,7 +133,7 @@ def test_an_annotation_that_is_no_type(annotation: Any) -> None:
         {"reconcile": lambda ctx, arguments, more: Done()},
         {"efect": "read"},
     ],
-    ids=repr,
+    ids=said,
 )
 def test_an_option_that_cannot_be(options: Any) -> None:
     def f(x: int) -> None: ...
@@ -184,7 +185,7 @@ class NoModel:
         (Address, lambda *several: None),
         (Address, 3),
     ],
-    ids=str,
+    ids=said,
 )
 def test_a_model_that_cannot_be_a_tool(model: Any, function: Any) -> None:
     with pytest.raises(ToolDefinitionError):
@@ -206,7 +207,7 @@ def test_a_model_that_cannot_be_a_tool(model: Any, function: Any) -> None:
         ({"properties": {}, "additionalProperties": True}, lambda: None),
         ({}, 3),
     ],
-    ids=str,
+    ids=said,
 )
 def test_a_schema_that_cannot_be_a_tool(schema: Any, function: Any) -> None:
     with pytest.raises(ToolDefinitionError):

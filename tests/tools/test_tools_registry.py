@@ -9,6 +9,7 @@ import pytest
 
 from power_loop.errors import ToolDefinitionError
 from power_loop.tools import Tool, ToolRegistry, tool
+from tests.tools.names import said
 
 pytestmark = pytest.mark.acceptance("H1")
 
@@ -91,7 +92,7 @@ def plain(x: int) -> None: ...
         (plain, "as a list"),
         (3, "as a list"),
     ],
-    ids=str,
+    ids=said,
 )
 def test_what_cannot_be_registered(tools: Any, words: str) -> None:
     for make in (ToolRegistry, ToolRegistry.of):
