@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -20,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
+
+from tests.environment import made
 
 REQUIREMENT: Final = "llmock==0.2.2"
 _PATIENCE: Final = 60.0
@@ -96,10 +97,7 @@ def _environment(cache: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once make one
         if not (folder / "complete").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            quiet = ["--quiet", "--disable-pip-version-check"]
-            clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            subprocess.run([str(python), "-m", "pip", "install", *quiet, REQUIREMENT], check=True, env=clean)
+            made(folder, REQUIREMENT)
             (folder / "complete").touch()
     return python
 

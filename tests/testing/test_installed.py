@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.environment import clean, cloned, made
 
 STRANGER = """
 import json
@@ -47,21 +44,14 @@ sink.recorded = recorded
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` folder of a fresh environment with `power-loop[testing]` in it."""
     place = tmp_path_factory.mktemp("installed")
-    source = place / "source"
-    ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True)
-    pip = (place / "venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    subprocess.run([*pip, f"{source}[testing]"], check=True, timeout=600)
-    return place / "venv/bin"
+    return made(place / "venv", f"{cloned(place / 'source')}[testing]")
 
 
 def suite(installed: Path, folder: Path, *options: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
     done = subprocess.run(
         [installed / "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "power_loop.testing.conformance", *options],
         cwd=folder,
-        env=clean,
+        env=clean(),
         capture_output=True,
         text=True,
         timeout=600,
