@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -206,7 +206,7 @@ async def test_the_total_time_spans_all_attempts_and_the_waits_between_them(stre
 
 @BOTH
 async def test_silence_ends_an_attempt_not_the_request(stream: bool) -> None:
-    async with asking([GOOD.with_fault("hang"), GOOD.with_fault("hang", after=2), GOOD], timeout=0.3) as (
+    async with asking([GOOD.with_fault("hang"), GOOD.with_fault("hang", after=2), GOOD], timeout=0.6) as (
         client,
         server,
     ):
@@ -233,7 +233,7 @@ async def test_the_backoff_is_cancelled_at_once(stream: bool) -> None:
         began = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 2, "it waits for 60"
     assert len(server.requests) == 1
 
 
@@ -258,14 +258,15 @@ async def test_a_stream_that_nobody_reads_to_its_end_lets_its_connection_go() ->
 
 
 async def test_a_listener_may_take_longer_than_the_request_itself() -> None:
-    async with asking([GOOD], total_timeout=0.3) as (client, _):
-        texts = []
-        async for event in client.stream(ASK):
-            if isinstance(event, TextDelta) and event.text == "ab":
-                # The timer may end the request, but must not interrupt who listens.
-                await asyncio.sleep(0.1)
-            texts.append(event)
-    assert isinstance(texts[-1], Answer)
+    """The timer may end the request, but must not interrupt who listens."""
+    async with asking([GOOD], total_timeout=1) as (client, _):
+        listened = False
+        with suppress(ModelTimeoutError):  # when the listener is done there is no time left
+            async for event in client.stream(ASK):
+                if isinstance(event, TextDelta) and event.text == "ab":
+                    await asyncio.sleep(1.2)
+                    listened = True
+    assert listened
 
 
 @pytest.mark.parametrize(

@@ -245,10 +245,16 @@ async def test_a_stop_event_that_cannot_be_asked_keeps_no_other_turn_from_stoppi
 
 @pytest.mark.acceptance("C6")
 async def test_a_timeout_around_send_is_a_cancellation(tmp_path: Path) -> None:
-    async with open_loop(tmp_path, [lambda _: asyncio.sleep(FOREVER, "late"), "then"]) as loop:
+    limit = asyncio.timeout(None)
+
+    async def late(_: Any) -> str:
+        limit.reschedule(asyncio.get_running_loop().time() + 0.05)
+        return await asyncio.sleep(FOREVER, "late")
+
+    async with open_loop(tmp_path, [late, "then"]) as loop:
         await loop.create_session("s")
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
+            async with limit:
                 await loop.send("go", "s")
         assert (await loop.get_session("s")).status == "cancelled"
         assert (await loop.resume("s")).final_text == "then"
