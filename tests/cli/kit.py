@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -11,12 +12,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.cli.forks import Forks
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-PATIENCE = 60
 
 CRASHED, IDLE = "crashed-0001", "idle-0001"
 """The sessions of the file that `crashed_db` makes."""
@@ -44,11 +47,16 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "power_loop", *arguments]
 
 
+@cache
+def _forks() -> Forks:
+    forks = Forks(environment()).__enter__()
+    atexit.register(forks.__exit__, None, None, None)
+    return forks
+
+
 def run(*arguments: str, cwd: Path, stdin: str = "", **env: str) -> Ran:
-    done = subprocess.run(
-        command(*arguments), cwd=cwd, input=stdin, env=environment(**env), capture_output=True, text=True,
-        timeout=PATIENCE,
-    )  # fmt: skip
+    """The command in a process of its own; see `forks`."""
+    done = _forks().run(arguments, cwd, stdin, environment(**env))
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

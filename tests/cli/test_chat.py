@@ -15,7 +15,8 @@ import pytest
 
 from power_loop.testing import Reply, ScriptedServer
 from power_loop.testing.script import Asked
-from tests.cli.kit import CRASHED, IDLE, PATIENCE, Ran, command, environment, ledger_of, rows, run
+from tests.cli.forks import PATIENCE
+from tests.cli.kit import CRASHED, IDLE, Ran, command, environment, ledger_of, rows, run
 
 TOOLS = ("--tools", "agent_tools:all_tools")
 

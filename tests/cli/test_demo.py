@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from power_loop.cli.demo.story import Story
-from tests.cli.kit import PATIENCE, command, environment, run
+from tests.cli.forks import PATIENCE
+from tests.cli.kit import command, environment, run
 
 
 def processes_with(text: str) -> list[str]:
