@@ -20,7 +20,7 @@ from power_loop.testing.crash.jury import Jury
 from power_loop.testing.crash.points import Point
 from power_loop.testing.crash.report import CrashFailures, CrashReport
 from power_loop.testing.crash.ways import TAKEOVER, WAYS
-from tests.crash import scenarios, two_rounds
+from tests.crash import folding, scenarios, two_rounds
 
 TWICE = ("resume", "abort")
 """Ways whose recovery is killed at every point of its own, from every state a first death leaves, in A1's scenario."""
@@ -113,7 +113,7 @@ def main() -> int:
             each = -(-options.kills // len(names))
             reports = [scatter(jury, name, each, options.seed) for name in names]
         else:
-            names = options.scenario or scenarios.names(options.seed, 4)
+            names = options.scenario or [*scenarios.names(options.seed, 4), *map(folding.full_name, folding.NAMES)]
             share = 1.0 if options.all else options.share
             reports = [sweep(jury, name, share, options.seed) for name in names]
     sometimes = two_rounds.WINDOWS | two_rounds.OUTCOMES if not options.scenario else ()

@@ -101,18 +101,15 @@ def _history(session: SessionRows) -> Iterator[str]:
         yield f"{session.row['active']} messages should be active, {len(session.active)} are"
     if rows and session.row["next_seq"] <= max(row["seq"] for row in rows):
         yield "the next sequence number is taken"
-    unanswered = {call["id"] for call in session.open_calls}
     whole = [row for row in rows if row["note_of"] is None]
     last = max((row["seq"] for row in whole if row["role"] == "assistant"), default=0)
     for name, view in (("active", session.active), ("whole", whole)):
-        for problem in violations(session.messages[row["seq"]] for row in view):
-            if not any(problem.startswith(f"call {id} of ") and problem.endswith("no result") for id in unanswered):
-                yield f"{name} history: {problem}"
+        yield from _valid(session, f"{name} history", view, waits=True)
     for end, row in enumerate(whole):
         if row["role"] != "tool":  # within a round its results are still awaited
             yield from _valid(session, f"history before message {row['seq']}", whole[:end])
-    for row in session.table("compactions"):
-        yield from _valid(session, f"history after compaction {row['number']}", _seen_after(session, row))
+    for row in (row for row in session.table("compactions") if row["undone_at"] is None):
+        yield from _valid(session, f"history after compaction {row['number']}", _seen_after(session, row), waits=True)
     open_elsewhere = {call["seq"] for call in session.open_calls} - {last}
     yield from (f"calls of message {seq} are open, and the history went on" for seq in open_elsewhere)
 
@@ -122,15 +119,19 @@ def _seen_after(session: SessionRows, compaction: Row) -> list[Row]:
     seen = [
         row
         for row in session.table("messages")
-        if row["seq"] <= compaction["note_seq"]
+        if row["seq"] < compaction["note_seq"] + compaction["notes"]
         and (row["folded_by"] is None or row["folded_by"] > number)
         and (row["note_of"] is None or row["note_of"] <= number)
     ]
     return sorted(seen, key=place_of)
 
 
-def _valid(session: SessionRows, name: str, rows: Iterable[Row]) -> Iterator[str]:
-    return (f"{name}: {problem}" for problem in violations(session.messages[row["seq"]] for row in rows))
+def _valid(session: SessionRows, name: str, rows: Iterable[Row], *, waits: bool = False) -> Iterator[str]:
+    """What a provider would refuse; with `waits`, but for results that open calls still wait for."""
+    unanswered = {call["id"] for call in session.open_calls} if waits else set()
+    for problem in violations(session.messages[row["seq"]] for row in rows):
+        if not any(problem.startswith(f"call {id} of ") and problem.endswith("no result") for id in unanswered):
+            yield f"{name}: {problem}"
 
 
 def _ledger(session: SessionRows) -> Iterator[str]:
@@ -145,7 +146,7 @@ def _ledger(session: SessionRows) -> Iterator[str]:
     if asked != [(c["seq"], c["ordinal"], c["id"], c["name"], c["arguments"]) for c in calls]:
         yield "the ledger and the answers do not name the same calls"
     results = [call["result_seq"] for call in calls if call["result_seq"] is not None]
-    tools = [row["seq"] for row in session.table("messages") if row["role"] == "tool"]
+    tools = [row["seq"] for row in session.table("messages") if row["role"] == "tool" and row["note_of"] is None]
     if sorted(results) != tools:
         yield f"the results of calls are the messages {sorted(results)}, results are {tools}"
     for call in calls:
@@ -178,10 +179,14 @@ def _compactions(session: SessionRows) -> Iterator[str]:
         if number is not None and number not in {row["number"] for row in rows}:
             yield f"compaction {number} is half there"
     for row in rows:
-        folded = [m for m in messages if m["folded_by"] == row["number"]]
-        note = [m for m in messages if m["seq"] == row["note_seq"] and m["note_of"] == row["number"]]
-        if row["undone_at"] is None and (len(folded) != row["folded"] or len(note) != 1):
-            yield f"compaction {row['number']} folded {len(folded)} of {row['folded']} messages under {len(note)} notes"
+        folded = [m["seq"] for m in messages if m["folded_by"] == row["number"]]
+        notes = [m["seq"] for m in messages if m["note_of"] == row["number"]]
+        if row["undone_at"] is not None and folded != notes:
+            yield f"compaction {row['number']} was undone, and has folded {folded}; its notes are {notes}"
+        if row["undone_at"] is None and len(folded) != row["folded"]:
+            yield f"compaction {row['number']} folded {len(folded)} of {row['folded']} messages"
+        if notes != list(range(row["note_seq"], row["note_seq"] + row["notes"])):
+            yield f"compaction {row['number']} has the notes {notes}"
 
 
 def _usage(session: SessionRows) -> Iterator[str]:
@@ -189,7 +194,7 @@ def _usage(session: SessionRows) -> Iterator[str]:
     purposes = Counter(row["purpose"] for row in session.table("usage"))
     answers = sum(row["role"] == "assistant" for row in session.table("messages"))
     notes = sum(row["model"] is not None for row in session.table("compactions"))
-    if (purposes["answer"], purposes["summary"]) != (answers, notes):
+    if purposes["answer"] != answers or purposes["summary"] < notes:
         yield f"there are usage rows for {dict(purposes)}, and {answers} answers, {notes} notes"
     if [row["number"] for row in session.table("usage")] != list(range(1, session.row["usage_rows"] + 1)):
         yield "usage rows are missing"
@@ -203,8 +208,9 @@ def _model(found: Evidence) -> Iterator[str]:
         if line.get("code") in ("model.request", "model.script_ended"):
             yield f"the model refused a request: {line['error']}"
     answered = sum(line["event"] == "answered" for line in found.asked)
-    if len(found.table("usage")) > answered:
-        yield f"there are {len(found.table('usage'))} usage rows and {answered} answers of the model"
+    paid = sum(row["purpose"] != "overflow" for row in found.table("usage"))
+    if paid > answered:
+        yield f"there are {paid} usage rows and {answered} answers of the model"
 
 
 def _requests(session: SessionRows) -> Counter[str]:

@@ -12,7 +12,7 @@ from power_loop.testing.crash.runs import licensed
 _GROWS = {
     "messages": (("session", "seq"), ("state", "folded_by")),
     "usage": (("session", "number"), ()),
-    "compactions": (("session", "number"), ()),
+    "compactions": (("session", "number"), ("undone_at", "undone_usage_rows")),
     "schema_migrations": (("version",), ()),
 }
 """Tables whose rows stay as they are, by which key, but for which columns."""
@@ -22,6 +22,7 @@ def kept(before: Evidence, after: Evidence) -> Iterator[str]:
     """A recovery adds; what was there stays as it was."""
     if before.rows is None:
         return
+    undone = {(row["session"], row["number"]) for row in after.table("compactions") if row["undone_at"] is not None}
     for table, (key, changing) in _GROWS.items():
         now = {tuple(row[k] for k in key): row for row in after.table(table)}
         for row in before.table(table):
@@ -29,7 +30,10 @@ def kept(before: Evidence, after: Evidence) -> Iterator[str]:
             if still is None or any(still[k] != v for k, v in row.items() if k not in changing):
                 yield f"{table} row {row} became {still}"
             elif row.get("state") == "compacted_out" and still["state"] != "compacted_out":
-                yield f"folded message {row['seq']} came back"
+                if (row["session"], row["folded_by"]) not in undone:
+                    yield f"folded message {row['seq']} came back"
+            elif row.get("undone_at") is not None and still["undone_at"] != row["undone_at"]:
+                yield f"compaction {row['number']} was undone twice"
     now_by_id = {session.id: session for session in after.sessions}
     for session in before.sessions:
         later = now_by_id.get(session.id)
