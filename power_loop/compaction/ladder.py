@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import pydantic_core
-
-from llm_client.messages import ToolMessage, wire
-from power_loop.compaction.notes import note_message
+from power_loop.compaction.notes import note_message, result_message
 from power_loop.compaction.window import Folding, NotFolded, Window
+from power_loop.transcript.view import Entry
+from power_loop.values import cleaned
 
 
 @runtime_checkable
@@ -66,16 +65,16 @@ async def climb(strategies: Sequence[Strategy], window: Window) -> Tried:
     for strategy in strategies:
         name = "a strategy"
         try:
-            name = str(strategy.name)
+            name = cleaned(str(strategy.name))
             folding = await strategy.fold(window)
             if folding is None:
                 continue
             found = checked(name, folding, window)
         except NotFolded as reason:
-            failures.append((name, str(reason)))
+            failures.append((name, cleaned(str(reason))))
             continue
         except Exception as error:  # noqa: BLE001 - an app's own strategy may raise anything; nothing is folded then
-            failures.append((name, f"it raised {type(error).__name__}: {error}"))
+            failures.append((name, _told(error)))
             continue
         if best is None or found.after_tokens < best.after_tokens:
             best = found
@@ -84,8 +83,16 @@ async def climb(strategies: Sequence[Strategy], window: Window) -> Tried:
     return Tried(best, failures)
 
 
+def _told(error: Exception) -> str:
+    try:
+        words = cleaned(str(error))
+    except Exception:  # noqa: BLE001 - even that is an app's own
+        words = "and cannot say why"
+    return f"it raised {type(error).__name__}: {words}"
+
+
 def checked(strategy: str, folding: Folding, window: Window) -> Compaction:
-    """The compaction that a folding comes to.
+    """The compaction that a folding comes to. Of the messages it names, only their numbers are taken on trust.
 
     Raises:
         NotFolded: it would split a pair, fold what must stay, leave two notes, or free nothing.
@@ -97,52 +104,44 @@ def checked(strategy: str, folding: Folding, window: Window) -> Compaction:
     if len(entries) != len(folded):
         raise NotFolded("it folded messages that are not in the window")
     if folding.note is None:
-        steads = _results(folding, window)
+        steads = _results(entries, folding.results, window)
     else:
-        _check_units(folded, window)
-        steads = (Stead(entries[0].place, "user", note_message(folding.note)),)
-    freed = window.measured(entries)
-    put = sum(window.size(stead.wire) for stead in steads)
-    if put >= freed:
+        steads = (_note(entries, folding.note, window),)
+    freed, put = window.measured(entries), sum(window.size(stead.wire) for stead in steads)
+    after = max(0, window.tokens - freed) + put
+    if after >= window.tokens:
         raise NotFolded("what it would put in the place of messages is no shorter than they are")
     return Compaction(
         strategy=strategy,
         folded=tuple(entry.seq for entry in entries),
         steads=steads,
         before_tokens=window.tokens,
-        after_tokens=max(0, window.tokens - freed) + put,
+        after_tokens=after,
     )
 
 
-def _check_units(folded: set[int], window: Window) -> None:
+def _note(folded: Sequence[Entry], text: str, window: Window) -> Stead:
+    """A note in the place of whole units, an earlier note among them."""
+    if not text.strip():
+        raise NotFolded("its note says nothing")
+    gone = {entry.seq for entry in folded}
     for unit in window.units:
-        gone = sum(entry.seq in folded for entry in unit.entries)
-        if gone and unit.kept:
+        going = sum(entry.seq in gone for entry in unit.entries)
+        if going and unit.kept:
             raise NotFolded(f"it folded message {unit.entries[0].seq}, which must stay")
-        if 0 < gone < len(unit.entries):
+        if 0 < going < len(unit.entries):
             raise NotFolded(f"it parted message {unit.entries[0].seq} from its results")
-        if unit.note and not gone:
+        if unit.note and not going:
             raise NotFolded("it left the earlier note beside its own")
+    return Stead(folded[0].place, "user", note_message(text))
 
 
-def _results(folding: Folding, window: Window) -> tuple[Stead, ...]:
+def _results(folded: Sequence[Entry], texts: Mapping[int, str], window: Window) -> tuple[Stead, ...]:
     """Results in the place of results: calls and answers stay paired."""
-    if set(folding.results) != {entry.seq for entry in folding.folded}:
+    if set(texts) != {entry.seq for entry in folded}:
         raise NotFolded("it gave no text for a result that it folded, or one for a result that it did not fold")
-    if any(entry.role != "tool" or entry.pinned or entry.note for entry in folding.folded):
-        raise NotFolded("it cleared a message that is no result, or was cleared before")
-    if any(entry.seq in folding.results for unit in window.units if unit.open for entry in unit.entries):
+    if any(entry.role != "tool" or entry.pinned or entry.note for entry in folded):
+        raise NotFolded("it cleared a message that is no result, is pinned, or was cleared before")
+    if any(entry.seq in texts for unit in window.units if unit.open for entry in unit.entries):
         raise NotFolded("it cleared a result beside a call that is still open")
-    return tuple(
-        Stead(
-            entry.place,
-            "tool",
-            wire(ToolMessage(content=folding.results[entry.seq], tool_call_id=_call_of(entry.wire))),
-        )
-        for entry in folding.folded
-    )
-
-
-def _call_of(result: str) -> str:
-    call: str = pydantic_core.from_json(result)["tool_call_id"]
-    return call
+    return tuple(Stead(entry.place, "tool", result_message(entry, texts[entry.seq])) for entry in folded)

@@ -5,22 +5,15 @@ All of them fold whole units only, and an earlier note with whatever they fold: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, ClassVar, Final
+from typing import ClassVar
 
-import pydantic_core
-
-from power_loop.compaction.notes import carried
+from power_loop.compaction.notes import carried, note_message, result_message
+from power_loop.compaction.uses import last_uses
 from power_loop.compaction.window import Folding, Unit, Window
 from power_loop.transcript.view import Entry
-
-SIZE_CLEARED: Final = 30
-"""Tokens that the text in a cleared result's place takes, about."""
-
-NOTE_SHARE: Final = 8
-"""An earlier note may take an eighth of the target when a strategy carries it on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +44,9 @@ class LeastRecentlyUsed:
     name: ClassVar[str] = "least_recently_used"
 
     async def fold(self, window: Window) -> Folding | None:
-        used = _last_uses(window.units)
-        by_use = sorted(window.foldable, key=lambda unit: used[id(unit)])
-        chosen = {id(unit) for unit in _oldest(window, by_use)}
-        return dropped(window, [unit for unit in window.foldable if id(unit) in chosen])
+        used = last_uses(window.units)
+        by_use = sorted(range(len(used)), key=used.__getitem__)
+        return dropped(window, _oldest(window, [window.units[n] for n in by_use if not window.units[n].kept]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,21 +104,24 @@ class ClearToolResults:
         _at_least(self, "over", self.over, 0)
 
     async def fold(self, window: Window) -> Folding | None:
-        results = [entry for unit in window.units for entry in unit.entries if entry.role == "tool"]
-        spared = {entry.seq for entry in results[len(results) - self.keep :]}
-        if self.keep and window.units:
-            spared |= {entry.seq for entry in window.units[-1].entries}
-        cleared: dict[int, Entry] = {}
+        results = [entry for unit in window.units if not unit.open for entry in unit.entries if entry.role == "tool"]
+        spared = {entry.seq for entry in results[max(0, len(results) - self.keep) :]}
+        if self.keep:
+            spared |= {entry.seq for unit in window.units if unit.newest for entry in unit.entries}
+        texts: dict[int, str] = {}
+        cleared: list[Entry] = []
         left = window.tokens
         for entry in results:
             if left <= window.target:
                 break
-            size = window.size(entry.wire)
-            if size > self.over and not entry.note and entry.seq not in spared:
-                cleared[entry.seq] = entry
-                left -= size - SIZE_CLEARED
-        texts = {seq: cleared_text(None if window.handle is None else window.handle(seq)) for seq in cleared}
-        return Folding(folded=list(cleared.values()), results=texts) if cleared else None
+            if entry.note or entry.pinned or entry.seq in spared or (size := window.size(entry.wire)) <= self.over:
+                continue
+            text = cleared_text(None if window.handle is None else window.handle(entry.seq))
+            if (gain := size - window.size(result_message(entry, text))) > 0:
+                left -= gain
+                texts[entry.seq] = text
+                cleared.append(entry)
+        return Folding(folded=cleared, results=texts) if cleared else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,60 +139,22 @@ def cleared_text(handle: str | None) -> str:
     return f"[This result was cleared to save room{again}.]"
 
 
-def dropped(window: Window, units: Sequence[Unit]) -> Folding | None:
+def dropped(window: Window, units: Collection[Unit]) -> Folding | None:
     """These units go, with the earlier note, and a note says so; None if that is nothing but the note."""
     if all(unit.note for unit in units):
         return None
     chosen = {id(unit) for unit in units}
-    folded = [unit for unit in window.units if id(unit) in chosen or (unit.note and not unit.kept)]
-    return Folding(
-        folded=[entry for unit in folded for entry in unit.entries],
-        note=carried(folded, tokens=window.target // NOTE_SHARE),
-    )
+    folded = [unit for unit in window.units if unit.note or id(unit) in chosen]
+    return Folding(folded=[entry for unit in folded for entry in unit.entries], note=carried(window))
 
 
 def _oldest(window: Window, units: Sequence[Unit]) -> Sequence[Unit]:
     """As many of these, from the first, as must go to reach the target; room for the note included."""
-    note = sum(unit.tokens for unit in window.units if unit.note)
-    excess = window.tokens - window.target + window.target // NOTE_SHARE
-    freed = list(accumulate((0 if unit.note else unit.tokens for unit in units), initial=note))
+    earlier = sum(unit.tokens for unit in window.units if unit.note)
+    excess = window.tokens - window.target + window.size(note_message(carried(window)))
+    freed = accumulate((0 if unit.note else unit.tokens for unit in units), initial=earlier)
     enough = next((count for count, size in enumerate(freed) if size >= excess), len(units))
     return units[:enough]
-
-
-def _last_uses(units: Sequence[Unit]) -> dict[int, int]:
-    """For each unit, by its identity, the number of the last unit that used it."""
-    last: dict[str, int] = {}
-    texts: list[set[str]] = []
-    for number, unit in enumerate(units):
-        texts.append(set(_arguments(unit)))
-        for text in texts[-1]:
-            last[text] = number
-    return {id(unit): max((last[text] for text in texts[number]), default=number) for number, unit in enumerate(units)}
-
-
-def _arguments(unit: Unit) -> Iterator[str]:
-    """The texts among the arguments of a unit's calls."""
-    if '"tool_calls":[' not in unit.entries[0].wire:
-        return
-    for call in pydantic_core.from_json(unit.entries[0].wire).get("tool_calls", ()):
-        try:
-            given = pydantic_core.from_json(call["function"]["arguments"])
-        except ValueError:
-            continue
-        yield from _texts(given)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    match value:
-        case str() if len(value) > 2:
-            yield value
-        case dict():
-            for item in value.values():
-                yield from _texts(item)
-        case list():
-            for item in value:
-                yield from _texts(item)
 
 
 def _at_least(of: object, name: str, value: object, least: int) -> None:

@@ -26,6 +26,8 @@ class Unit(NamedTuple):
     """It must stay: the system prompt, a pinned message, the current request, open calls, the newest round."""
     open: bool = False
     """Calls of it have no results yet."""
+    newest: bool = False
+    """The model has not answered it yet."""
 
     @property
     def note(self) -> bool:
@@ -87,24 +89,25 @@ class Window:
         `kept` are the sequence numbers of more that must stay, `open` those of answers with open calls; `tokens`, if
         known, is the size of the whole context as counted.
         """
-        units = list(view.units())
+        units = [tuple(entries) for entries in view.units()]
         estimated = sum(measure.tokens(entry.wire) for entry in view)
         scale = 1.0 if not tokens or not estimated else min(1.0, tokens / estimated)
 
         def size(wire: str) -> int:
             return max(1, round(measure.tokens(wire) * scale))
 
-        newest = len(units) - 1  # the model has not answered it yet
+        newest = _newest(units)
         return cls(
-            units=[
+            units=tuple(
                 Unit(
                     entries,
                     sum(size(entry.wire) for entry in entries),
-                    kept=number == newest or any(_stays(entry, kept, open) for entry in entries),
+                    kept=number >= newest or any(_stays(entry, kept, open) for entry in entries),
                     open=entries[0].seq in open,
+                    newest=number >= newest,
                 )
                 for number, entries in enumerate(units)
-            ],
+            ),
             tokens=estimated if tokens is None else tokens,
             target=target,
             size=size,
@@ -118,6 +121,14 @@ class Window:
 
     def measured(self, entries: Iterable[Entry]) -> int:
         return sum(self.size(entry.wire) for entry in entries)
+
+
+def _newest(units: Sequence[Sequence[Entry]]) -> int:
+    """The first of the units that the model has not answered: the last one, and a round before inputs that steer."""
+    at = len(units) - 1
+    while at > 0 and units[at][0].role == "user":
+        at -= 1
+    return at if at >= 0 and units[at][-1].role == "tool" else len(units) - 1
 
 
 def _stays(entry: Entry, kept: Collection[int], open: Collection[int]) -> bool:
