@@ -86,7 +86,7 @@ def summary_text(answer: AssistantMessage) -> str:
 
 def without_oldest_results(folded: Sequence[Entry], *, characters: int) -> Sequence[Entry]:
     """What is left to sum up in so many characters: the oldest results go first, with their calls, then the oldest
-    messages; at the end nothing is left."""
+    messages, and last the note on what came before them; at the end nothing is left."""
     units: list[list[Entry]] = []
     for entry in folded:
         if entry.role == "tool" and units:
@@ -94,16 +94,19 @@ def without_oldest_results(folded: Sequence[Entry], *, characters: int) -> Seque
         else:
             units.append([entry])
     sizes = [sum(len(_said(entry)) + 2 for entry in unit) for unit in units]
-    left = sum(sizes)
-    gone = set()
-    for with_results in (True, False):
-        for number, unit in enumerate(units):
-            if left <= characters:
-                break
-            if (len(unit) > 1) is with_results:
-                gone.add(number)
-                left -= sizes[number]
+    left, gone = sum(sizes), set()
+    for number in sorted(range(len(units)), key=lambda number: _dearness(units[number])):
+        if left <= characters:
+            break
+        gone.add(number)
+        left -= sizes[number]
     return [entry for number, unit in enumerate(units) if number not in gone for entry in unit]
+
+
+def _dearness(unit: Sequence[Entry]) -> int:
+    if len(unit) > 1:
+        return 0
+    return 2 if unit[0].note else 1
 
 
 def _said(entry: Entry) -> str:

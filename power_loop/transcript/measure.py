@@ -140,13 +140,12 @@ class Measure:
             if media:
                 return self  # what a picture costs says nothing about text
             estimated[kind] = estimated.get(kind, 0) + text
-        if not LEAST / 2 <= counted / max(1, sum(estimated.values())) <= MOST:
+        careful = sum(estimated.values())
+        if not careful or not LEAST / 2 <= counted / careful <= MOST:
             return self  # no text is so far off: what was counted is something else, other tools say
         believed = {kind: self.seen.get(kind, _Seen()).factor for kind in estimated}
         off = counted / sum(size * believed[kind] for kind, size in estimated.items())
-        more = {
-            kind: self.seen.get(kind, _Seen()).more(size, believed[kind] * off) for kind, size in estimated.items()
-        }
+        more = {kind: self.seen.get(kind, _Seen()).more(size, believed[kind] * off) for kind, size in estimated.items()}
         return Measure({**self.seen, **more})
 
 

@@ -19,11 +19,11 @@ from power_loop.compaction.strategies import (
     SlidingWindow,
     UserWords,
 )
-from power_loop.compaction.summary import Summary
+from power_loop.compaction.summary import Summary, without_oldest_results
 from power_loop.compaction.window import Folding, Window
 from power_loop.compaction.words import STRATEGIES, ladder_of
 from power_loop.transcript.measure import CAREFUL, Measure, tokens
-from power_loop.transcript.view import View
+from power_loop.transcript.view import Entry, View
 from tests.compaction.bad import BAD
 from tests.compaction.growth import begun, conversation, long_request
 from tests.compaction.kit import History, Summariser, run
@@ -376,3 +376,17 @@ def test_the_texts_of_folded_rounds_are_whole_messages() -> None:
     for text in history.view.texts():
         assert parse(text)
     assert CAREFUL.tokens(history.view.texts()[0]) > 0
+
+
+def test_what_a_summary_is_made_of_where_not_all_fits_and_the_earlier_note_goes_last() -> None:
+    history = conversation([1, 1, 1])
+    history.climb([SlidingWindow(turns=2)], 1)
+    history.round("r" * 500)
+    entries = [entry for entry in history.view if entry.role != "system"]
+    order: list[int] = []
+    for characters in range(10_000, -1, -1):
+        left = {entry.seq for entry in without_oldest_results(entries, characters=characters)}
+        order += [entry.seq for entry in entries if entry.seq not in left and entry.seq not in order]
+    (note,) = (entry.seq for entry in entries if entry.note)
+    rounds = [e.seq for e in entries if e.role == "tool" or '"tool_calls":[' in e.wire]
+    assert order == [*rounds, *(e.seq for e in entries if e.seq not in (*rounds, note)), note]
