@@ -23,7 +23,7 @@ from power_loop.compaction.summary import Summary, without_oldest_results
 from power_loop.compaction.window import Folding, Window
 from power_loop.compaction.words import STRATEGIES, ladder_of
 from power_loop.transcript.measure import CAREFUL, Measure, tokens
-from power_loop.transcript.view import Entry, View
+from power_loop.transcript.view import View
 from tests.compaction.bad import BAD
 from tests.compaction.growth import begun, conversation, long_request
 from tests.compaction.kit import History, Summariser, run
