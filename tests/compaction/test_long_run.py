@@ -10,7 +10,7 @@ import pytest
 from tests.compaction.long_run import LADDER, WINDOW, long_run
 
 
-@pytest.mark.acceptance("E1", "E2", "E3", "E8", "L6")
+@pytest.mark.acceptance("E1", "E2", "E3", "E8")
 @pytest.mark.parametrize(
     ("ladder", "rounds"),
     [(LADDER, 1000), (("keep_first_and_last",), 200), (("least_recently_used",), 200), (("user_words",), 200)],
