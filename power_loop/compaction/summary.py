@@ -86,7 +86,7 @@ def summary_text(answer: AssistantMessage) -> str:
 
 def without_oldest_results(folded: Sequence[Entry], *, characters: int) -> Sequence[Entry]:
     """What is left to sum up in so many characters: the oldest results go first, with their calls, then the oldest
-    messages, and last the note on what came before them; at the end nothing is left."""
+    messages, and last the note on what came before them. One thing is always left: a request cuts it."""
     units: list[list[Entry]] = []
     for entry in folded:
         if entry.role == "tool" and units:
@@ -96,7 +96,7 @@ def without_oldest_results(folded: Sequence[Entry], *, characters: int) -> Seque
     sizes = [sum(len(_said(entry)) + 2 for entry in unit) for unit in units]
     left, gone = sum(sizes), set()
     for number in sorted(range(len(units)), key=lambda number: _dearness(units[number])):
-        if left <= characters:
+        if left <= characters or len(gone) == len(units) - 1:
             break
         gone.add(number)
         left -= sizes[number]

@@ -55,7 +55,7 @@ def kept(window: Window) -> Folding | None:
 
 def one_kept(window: Window) -> Folding | None:
     stays = [unit for unit in window.units if unit.kept]
-    return note([*notes(window), *entries(window.foldable), *stays[0].entries]) if stays else None
+    return note([*entries(window.foldable), *stays[0].entries]) if stays else None
 
 
 def two_notes(window: Window) -> Folding | None:

@@ -19,7 +19,7 @@ from power_loop.compaction.strategies import (
     SlidingWindow,
     UserWords,
 )
-from power_loop.compaction.summary import Summary, without_oldest_results
+from power_loop.compaction.summary import Summary, summary_request, without_oldest_results
 from power_loop.compaction.window import Folding, Window
 from power_loop.compaction.words import STRATEGIES, ladder_of
 from power_loop.transcript.measure import CAREFUL, Measure, tokens
@@ -389,4 +389,9 @@ def test_what_a_summary_is_made_of_where_not_all_fits_and_the_earlier_note_goes_
         order += [entry.seq for entry in entries if entry.seq not in left and entry.seq not in order]
     (note,) = (entry.seq for entry in entries if entry.note)
     rounds = [e.seq for e in entries if e.role == "tool" or '"tool_calls":[' in e.wire]
-    assert order == [*rounds, *(e.seq for e in entries if e.seq not in (*rounds, note)), note]
+    assert order == [*rounds, *(e.seq for e in entries if e.seq not in (*rounds, note))]
+    assert left == {note}, "the last is cut, and does not go"
+    request = summary_request(
+        without_oldest_results(entries, characters=0), model=None, max_chars=50, max_tokens=64, extra={}
+    )
+    assert "characters left out" in request.messages[-1]

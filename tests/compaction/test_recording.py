@@ -12,7 +12,7 @@ import pytest
 
 from llm_client.scripted import ScriptedLLM
 from llm_client.service import ChatRequest
-from power_loop import AgentLoopConfig, SessionBusyError
+from power_loop import AgentLoopConfig, ModelError, SessionBusyError
 from power_loop.compaction.ladder import climb
 from power_loop.compaction.strategies import KeepFirstAndLast
 from power_loop.compaction.summary import INSTRUCTIONS
@@ -132,3 +132,22 @@ async def test_every_strategy_is_undone_exactly_one_after_the_other(tmp_path: Pa
             await loop.undo_compaction("s")
             was = states.pop()
             assert (await loop.get_messages("s"))[: len(was)] == was
+
+
+@pytest.mark.acceptance("E2", "D1")
+async def test_a_claim_that_left_no_message_counts_as_one_too(tmp_path: Path) -> None:
+    """A resume that failed: the numbers are as they were, the session is not."""
+    model, broken = Model(), ScriptedLLM([ModelError("down")] * 9)
+    async with open_loop(tmp_path, model.llm) as loop, open_loop(tmp_path, broken) as other:
+        await filled(loop)
+        with pytest.raises(ModelError):
+            await other.send(f"next {LONG}", "s")
+        compacting = asyncio.create_task(loop.compact("s"))
+        await model.asked.wait()
+        with pytest.raises(ModelError):
+            await other.resume("s")
+        before = dump(tmp_path)
+        model.go_on.set()
+        with pytest.raises(SessionBusyError):
+            await compacting
+        assert dump(tmp_path) == before

@@ -59,8 +59,12 @@ GUARDS: Final = (
         keeps="An abort or a resolve outdates what others remember of the session.",
         of="7, B3",
         file="power_loop/store/sql/sqlite/sessions.sql",
-        old="SET epoch = epoch + 1, owner = NULL,",
-        new="SET owner = NULL,",
+        old=(
+            "-- A change by nobody's turn (abort, resolve, close): it outdates whoever drove the session before.\n"
+            "UPDATE sessions\n"
+            "   SET epoch = epoch + 1,"
+        ),
+        new="UPDATE sessions\n   SET",
         test="tests/loop/test_guards_found.py::test_what_others_gave_up_is_seen_by_a_loop_that_remembers_the_session",
     ),
     Guard(

@@ -9,6 +9,7 @@ from tests.guards.guard import Guard
 BAD: Final = "tests/compaction/test_cases.py::test_a_bad_strategy_is_named_with_its_reason"
 RULES: Final = "tests/compaction/test_strategies.py::test_over_random_histories"
 CASES: Final = "tests/compaction/test_cases.py"
+RECORDING: Final = "tests/compaction/test_recording.py"
 LOOP: Final = "tests/loop/test_compaction.py"
 
 GUARDS: Final = (
@@ -94,7 +95,7 @@ GUARDS: Final = (
         file="power_loop/compaction/ladder.py",
         old="    if any(entry.seq in texts for unit in window.units if unit.open for entry in unit.entries):\n",
         new="    if not texts:\n",
-        test=f"{CASES}::test_no_result_is_cleared_beside_an_open_call_whoever_asks",
+        test=f"{RECORDING}::test_no_result_is_cleared_beside_an_open_call_whoever_asks",
     ),
     Guard(
         name="fold-a-strategy-that-raises",
@@ -305,6 +306,87 @@ GUARDS: Final = (
         old='            raise StateError(f"message {seq} is not active and cannot be folded")',
         new="            continue",
         test="tests/store/test_guards_found.py::test_a_message_is_folded_once",
+    ),
+    Guard(
+        name="fold-without-a-model-only-when-full",
+        keeps="What needs no model steps in for a failed summary only where the window is really full.",
+        of="8, E6",
+        file="power_loop/loop/fold.py",
+        old="    if not full or (",
+        new="    if (",
+        test=f"{RECORDING}::test_what_needs_no_model_steps_in_only_where_the_window_is_full",
+    ),
+    Guard(
+        name="fold-the-second-refusal-ends-the-turn",
+        keeps="A request that is too long again after a compaction is an error, and no endless loop.",
+        of="E5",
+        file="power_loop/loop/ask.py",
+        old="    if turn.snapshot.refused or not turn.limits.folds:\n",
+        new="    if not turn.limits.folds:\n",
+        test="tests/loop/test_overflow.py::test_a_second_refusal_is_an_error_with_the_figures",
+    ),
+    Guard(
+        name="fold-never-where-it-is-not-to-be",
+        keeps="Where history is never folded, a refusal of the endpoint folds nothing either.",
+        of="E4 E5",
+        file="power_loop/loop/ask.py",
+        old="    if turn.snapshot.refused or not turn.limits.folds:\n",
+        new="    if turn.snapshot.refused:\n",
+        test="tests/loop/test_overflow.py::test_where_history_is_never_folded_the_refusal_is_the_error",
+    ),
+    Guard(
+        name="fold-what-cannot-fit-is-said-so",
+        keeps="Pinned messages that are surely larger than the window are an error before anybody is asked.",
+        of="E8",
+        file="power_loop/loop/fold.py",
+        old="    if limits.surely_over(pinned):\n",
+        new="    if limits is None:\n",
+        test="tests/loop/test_on_demand.py::test_what_would_fill_the_window_for_ever_is_refused_before_it_is_stored",
+    ),
+    Guard(
+        name="fold-on-demand-only-what-was-read",
+        keeps="A compaction that the host asks for is refused if anybody had the session since it was read.",
+        of="7 8, E2 D1",
+        file="power_loop/store/transactions/compact.py",
+        old="    if session.epoch != epoch or session.next_seq",
+        new="    if session.next_seq",
+        test=f"{RECORDING}::test_a_claim_that_left_no_message_counts_as_one_too",
+    ),
+    Guard(
+        name="fold-on-demand-once",
+        keeps="Of two compactions at once the second is refused, though neither claims the session.",
+        of="8, E2 D1",
+        file="power_loop/store/transactions/compact.py",
+        old="    if session.epoch != epoch or session.next_seq != fact.notes[0].seq:\n",
+        new="    if session.epoch != epoch:\n",
+        test=f"{RECORDING}::test_of_two_compactions_at_once_the_second_changes_nothing",
+    ),
+    Guard(
+        name="undo-all-or-nothing",
+        keeps="An undoing that does not find all that was folded undoes nothing.",
+        of="8 11, E2",
+        file="power_loop/store/transactions/compact.py",
+        old="    if (put_out, restored) != (done.notes, done.folded):\n",
+        new="    if put_out < 0:\n",
+        test=f"{RECORDING}::test_an_undoing_that_does_not_find_all_rows_undoes_nothing",
+    ),
+    Guard(
+        name="undo-the-latest-that-stands",
+        keeps="Compactions are undone the latest first, each once.",
+        of="8, E2",
+        file="power_loop/store/sql/sqlite/messages.sql",
+        old="WHERE session = :session AND undone_at IS NULL ORDER BY number DESC",
+        new="WHERE session = :session ORDER BY number DESC",
+        test="tests/loop/test_on_demand.py::test_compactions_are_undone_the_latest_first",
+    ),
+    Guard(
+        name="undo-only-what-it-folded",
+        keeps="An undoing restores the messages of that compaction, and no others.",
+        of="8, E2",
+        file="power_loop/store/sql/sqlite/messages.sql",
+        old=":first_seq AND :last_seq AND folded_by = :number AND",
+        new=":first_seq AND :last_seq AND",
+        test=f"{RECORDING}::test_every_strategy_is_undone_exactly_one_after_the_other",
     ),
     Guard(
         name="view-results-in-call-order",

@@ -352,11 +352,10 @@ GUARDS: Final = (
         of="5 8, E3",
         file="power_loop/store/transactions/record.py",
         old=(
-            '    """Mark exactly the folded rows and put the note in their place."""\n'
-            "    claim = step.claim\n"
-            "    after(_turn_state(db, claim), fact)\n"
+            '    """Mark exactly the folded rows and put what stands for them in their place."""\n'
+            "    after(_turn_state(db, step.claim), fact)\n"
         ),
-        new='    """Mark exactly the folded rows and put the note in their place."""\n    claim = step.claim\n',
+        new='    """Mark exactly the folded rows and put what stands for them in their place."""\n',
         test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
     ),
     Guard(
