@@ -1,7 +1,7 @@
 """`python -m tests.contract`: everything the crash contract stands on, in full, one part after the other.
 
 Needs strace for power cuts and failing disks (without it those parts fail, for the contract is not shown then). Prints
-what each part prints, and at the end a table of their last lines. About 35 minutes on 2 cores; `--quick` runs a
+what each part prints, and at the end a table of their last lines. About 45 minutes on 2 cores; `--quick` runs a
 little of each, `--only PART` some. Fails if one part does.
 """
 
@@ -46,6 +46,9 @@ PARTS: Final = (
     Part(name="model", module="tests.model", full=("--examples", "100", "--as-found"),
          quick=("--examples", "10", "--as-found"),
          parallel=False),
+    Part(name="strategies", module="tests.compaction", full=("--examples", "10000"), quick=("--examples", "500")),
+    Part(name="long session", module="tests.compaction.long_run", full=("--rounds", "20000"),
+         quick=("--rounds", "1000"), parallel=False),
 )  # fmt: skip
 
 

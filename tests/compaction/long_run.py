@@ -36,9 +36,9 @@ MOST: Final = 6_000
 """Characters of the largest result."""
 
 
-def result_of(step: int, part: int) -> str:
+def result_of(seed: int, step: int, part: int) -> str:
     """What a call gives: short mostly, long now and then, of several kinds; the same for the same step."""
-    chance = random.Random(step * 10 + part)
+    chance = random.Random(f"{seed}.{step}.{part}")
     size = round(MOST ** chance.uniform(0.3, 1.0))
     kind = chance.choice(("words", "words", "json", "wide", "hex"))
     match kind:
@@ -58,6 +58,7 @@ class Model:
     """An `LLMService` that calls tools, ends a turn every so often, and sums up; and keeps watch on what it is sent."""
 
     rounds_a_turn: int
+    seed: int = 1
     step: int = 0
     said: list[tuple[str, str]] = field(default_factory=list)
     """Role and text of all that was said, in the order of the session."""
@@ -122,15 +123,15 @@ class Model:
         count = 1 + self.step % 3
         wanted = [(f"look_{part}", {"step": self.step, "place": f"bed {self.step % 17}"}) for part in range(count)]
         self.said.append(("assistant", json.dumps(wanted)))
-        self.said.extend(("tool", result_of(self.step, part)) for part in range(count))
+        self.said.extend(("tool", result_of(self.seed, self.step, part)) for part in range(count))
         return Reply.calling(*wanted)
 
 
-def tools() -> Sequence[Tool]:
+def tools(seed: int) -> Sequence[Tool]:
     def made(part: int) -> Tool:
         async def look(step: int, place: str) -> str:
             """Looks at a place in the greenhouse."""
-            return result_of(step, part)
+            return result_of(seed, step, part)
 
         return tool(look, name=f"look_{part}", effect="read")
 
@@ -175,10 +176,16 @@ class Told:
 
 
 async def long_run(
-    folder: Path, rounds: int, *, rounds_a_turn: int = 400, fresh_every: int = 3, ladder: Sequence[str] = LADDER
+    folder: Path,
+    rounds: int,
+    *,
+    rounds_a_turn: int = 400,
+    fresh_every: int = 3,
+    ladder: Sequence[str] = LADDER,
+    seed: int = 1,
 ) -> Told:
     """Run it, and check all that can be checked; what is left to judge is told."""
-    model = Model(rounds_a_turn)
+    model = Model(rounds_a_turn, seed)
     config = AgentLoopConfig(
         system_prompt=PROMPT, context_window=WINDOW, max_rounds=10 * rounds, compaction=list(ladder)
     )
@@ -188,7 +195,7 @@ async def long_run(
 
     def opened() -> StatefulAgentLoop:
         return StatefulAgentLoop(
-            llm=model, tools=tools(), db_path=folder / "agent.db", config=config, world=World(reached=reached)
+            llm=model, tools=tools(model.seed), db_path=folder / "agent.db", config=config, world=World(reached=reached)
         )
 
     loop, turns, active = opened(), 0, 0
@@ -241,13 +248,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.compaction.long_run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20_000)
     parser.add_argument("--rounds-a-turn", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1, help="what tools give")
     parser.add_argument("--strategy", action="append", help=f"in this order; else {' and '.join(LADDER)}")
     parser.add_argument("--most", type=float, default=1.5, help="the ratio of the last tenth's time to the first's")
     given = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="long-run-") as folder:
         told = asyncio.run(
-            long_run(Path(folder), given.rounds, rounds_a_turn=given.rounds_a_turn, ladder=given.strategy or LADDER)
+            long_run(
+                Path(folder),
+                given.rounds,
+                rounds_a_turn=given.rounds_a_turn,
+                ladder=given.strategy or LADDER,
+                seed=given.seed,
+            )
         )
     print(told)
     wrong = told.refused or told.ratio > given.most or told.statements[0] != told.statements[1]

@@ -87,7 +87,7 @@ async def filled(loop: Any) -> None:
 
 @pytest.mark.acceptance("E2", "D1")
 async def test_of_two_compactions_at_once_the_second_changes_nothing(tmp_path: Path) -> None:
-    """Neither claims the session: what tells the second is that the numbers have gone on."""
+    """Neither claims the session, but the one that is first outdates what the other has read."""
     model = Model()
     async with open_loop(tmp_path, model.llm) as loop, open_loop(tmp_path) as other:
         await filled(loop)
