@@ -29,7 +29,7 @@ STEPS: Final = st.lists(
     st.builds(
         Step, st.sampled_from((*GROWTH, "fold", "fold", "other")), st.integers(0, 120), st.integers(0, 11)
     ),
-    min_size=2,
+    min_size=6,
     max_size=24,
 )  # fmt: skip
 """`fold`: by the strategy that is tried; `other`: by another one."""
@@ -40,6 +40,14 @@ def begun(prompted: bool) -> History:
     if prompted:
         history.add("system", "be good")
     history.add("user", "begin")
+    return history
+
+
+def lived(prompted: bool) -> History:
+    """A session in which there is something to fold already."""
+    history = begun(prompted)
+    for step in (Step("calls", 60, 1), Step("answer", 20, 0), Step("user", 20, 0), Step("calls", 40, 4)):
+        grow(history, step)
     return history
 
 

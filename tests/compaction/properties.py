@@ -15,10 +15,10 @@ from power_loop.compaction.ladder import Strategy, Tried, climb
 from power_loop.compaction.window import Window
 from power_loop.transcript.measure import Measure
 from tests.compaction.bad import BAD
-from tests.compaction.growth import STEPS, Step, begun, grow
+from tests.compaction.growth import STEPS, Step, grow, lived
 from tests.compaction.kit import History, Summariser, run
 from tests.compaction.promises import check_counts, check_promise
-from tests.compaction.strategies import ANY, KINDS
+from tests.compaction.strategies import ANY, KINDS, OTHER
 
 COUNTED: Final = st.sampled_from((None, None, 0.5, 1.0, 1.6))
 """The provider's count of the whole, as a share of our estimate; None: it has not counted."""
@@ -63,7 +63,7 @@ def folded(history: History, strategies: Sequence[Strategy], window: Window) -> 
 def one_strategy(name: str) -> Callable[[], None]:
     """Its promise, over any history that any strategies have folded before."""
 
-    @given(KINDS[name], STEPS, NONSENSE, ANY, st.booleans(), RANDOM)
+    @given(KINDS[name], STEPS, NONSENSE, OTHER, st.booleans(), RANDOM)
     def tried(
         strategy: Strategy,
         steps: Sequence[Step],
@@ -72,7 +72,7 @@ def one_strategy(name: str) -> Callable[[], None]:
         prompted: bool,
         random: Random,
     ) -> None:
-        history, summariser = begun(prompted), Summariser()
+        history, summariser = lived(prompted), Summariser()
         for step in steps:
             if step.what not in ("fold", "other"):
                 grow(history, step)
@@ -94,7 +94,7 @@ def ladders(
     strategies: Sequence[Strategy], steps: Sequence[Step], counted: float | None, prompted: bool, random: Random
 ) -> None:
     """Of several the first that gets there is taken, or else the one that frees most."""
-    history = begun(prompted)
+    history = lived(prompted)
     for step in steps:
         if step.what not in ("fold", "other"):
             grow(history, step)
@@ -115,7 +115,7 @@ def bad_strategies(
     name: str, steps: Sequence[Step], counted: float | None, good: Strategy, prompted: bool, random: Random
 ) -> None:
     """Whatever an app's own strategy does: it is refused by name, history stays, and the next strategy is asked."""
-    history = begun(prompted)
+    history = lived(prompted)
     bad = BAD[name]
     for step in steps:
         if step.what not in ("fold", "other"):

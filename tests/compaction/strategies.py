@@ -21,7 +21,7 @@ SMALL: Final = st.integers(0, 5)
 
 KINDS: Final[dict[str, st.SearchStrategy[Strategy]]] = {
     "summary": st.just(Summary()),
-    "clear_tool_results": st.builds(ClearToolResults, keep=SMALL, over=st.sampled_from((0, 20, 100))),
+    "clear_tool_results": st.builds(ClearToolResults, keep=st.integers(0, 3), over=st.sampled_from((0, 0, 20, 100))),
     "keep_first_and_last": st.builds(KeepFirstAndLast, first=SMALL),
     "least_recently_used": st.just(LeastRecentlyUsed()),
     "sliding_window": st.builds(SlidingWindow, turns=st.integers(1, 5)),
@@ -30,3 +30,6 @@ KINDS: Final[dict[str, st.SearchStrategy[Strategy]]] = {
 }
 
 ANY: Final = st.one_of(*KINDS.values())
+
+OTHER: Final = st.one_of(st.just(Summary()), ANY)
+"""What folded before: a summary as often as not, for what it says is to be carried on."""

@@ -14,9 +14,9 @@ from llm_client.scripted import ScriptedLLM
 from llm_client.service import ChatRequest
 from power_loop import AgentLoopConfig, ModelError, SessionBusyError
 from power_loop.compaction.ladder import climb
-from power_loop.compaction.strategies import KeepFirstAndLast
+from power_loop.compaction.strategies import KeepFirstAndLast, dropped
 from power_loop.compaction.summary import INSTRUCTIONS
-from power_loop.compaction.window import Folding
+from power_loop.compaction.window import Folding, Window
 from power_loop.engine.limits import Limits
 from power_loop.errors import StoreDamagedError
 from power_loop.loop.fold import make_room
@@ -151,3 +151,33 @@ async def test_a_claim_that_left_no_message_counts_as_one_too(tmp_path: Path) ->
         with pytest.raises(SessionBusyError):
             await compacting
         assert dump(tmp_path) == before
+
+
+class ALittle:
+    """Folds the two oldest units, however far the target is."""
+
+    name = "a little"
+
+    async def fold(self, window: Window) -> Folding | None:
+        oldest = [unit for unit in window.foldable if not unit.note][:2]
+        return dropped(window, oldest) if oldest else None
+
+
+@pytest.mark.acceptance("E1")
+async def test_a_fresh_process_waits_for_a_count_too(tmp_path: Path) -> None:
+    """A compaction that left the window nearly full, and a process that died before the model had answered."""
+    settings: dict[str, Any] = {"context_window": 4000, "compact_at": 0.1, "compaction": ALittle(), "when_full": ()}
+    async with open_loop(tmp_path, Model().llm) as loop:
+        await filled(loop)
+    async with open_loop(tmp_path, ScriptedLLM([ModelError("down")] * 9), **settings) as loop:
+        with pytest.raises(ModelError):
+            await loop.send(f"next {LONG}", "s")
+        assert len(await loop.get_compactions("s")) == 1
+    async with open_loop(tmp_path, ScriptedLLM([ModelError("down")] * 9), **settings) as fresh:
+        with pytest.raises(ModelError):
+            await fresh.resume("s")
+        assert len(await fresh.get_compactions("s")) == 1
+    async with open_loop(tmp_path, Model().llm, **settings) as fresh:
+        await fresh.resume("s")
+        await fresh.send("on", "s")
+        assert len(await fresh.get_compactions("s")) == 2, "it has been counted"

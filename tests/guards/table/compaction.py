@@ -186,7 +186,7 @@ GUARDS: Final = (
         file="power_loop/compaction/notes.py",
         old="filter(None, (*kept, LEFT_OUT))",
         new="filter(None, (LEFT_OUT,))",
-        test=f"{RULES}[sliding_window]",
+        test=f"{CASES}::test_a_note_that_is_carried_on_is_cut_once_and_to_its_share",
     ),
     Guard(
         name="fold-no-note-alone",
@@ -260,7 +260,7 @@ GUARDS: Final = (
         file="power_loop/loop/reopen.py",
         old="may_fold=not history.folded_since,",
         new="may_fold=True,",
-        test="tests/loop/test_guards_found.py::test_a_fresh_process_folds_nothing_before_the_provider_has_counted_again",
+        test=f"{RECORDING}::test_a_fresh_process_waits_for_a_count_too",
     ),
     Guard(
         name="fold-note-in-its-place",
@@ -428,6 +428,7 @@ GUARDS: Final = (
         file="power_loop/transcript/measure.py",
         old="""re.compile(r'"(url|data|file_data)"\\s*:\\s*"([^"]*)"')""",
         new="""re.compile(r'(url|data|file_data)\\W+(data:image[^"]*)"')""",
+        also=(("    if '\"type\"' in wire and (found := ", "    if (found := "),),
         test="tests/transcript/test_measure.py::test_a_picture_in_a_text_is_text",
     ),
 )
