@@ -12,6 +12,7 @@ from power_loop.compaction.ladder import Strategy
 from power_loop.compaction.strategies import Never
 from power_loop.compaction.words import Ladder, ladder_of
 from power_loop.errors import ConfigError
+from power_loop.transcript.shorten import Shortener, shortener_of
 from power_loop.values import InDoubt, cleaned, compact_json, shown
 
 
@@ -44,6 +45,12 @@ class AgentLoopConfig(BaseModel):
     when_full: Annotated[Ladder, PlainValidator(ladder_of)] = ("keep_first_and_last",)
     """What is tried after them, once the window is really full."""
     temperature: float | None = Field(default=None, ge=0)
+    result_limit: int | None = Field(default=None, ge=1)
+    """Characters of a tool's result that the model is shown at once; None: half as many as `context_window` has tokens.
+    A longer one is kept whole beside its message, and the model is shown a part, with how to read any other."""
+    result_shortener: Annotated[Shortener | str, PlainValidator(shortener_of)] = "head_and_tail"
+    """Makes that part: `head_and_tail`, `tail`, `structured` (JSON stays JSON), `none` (shows all of it, however long),
+    or an object with a method `shorten`."""
     tool_timeout: float | None = Field(default=None, gt=0)
     """Seconds a call may take where its tool sets no limit of its own; None: no limit."""
     summary_timeout: float = Field(default=120.0, gt=0)
@@ -118,6 +125,15 @@ class AgentLoopConfig(BaseModel):
     def folds(self) -> bool:
         """Whether history is ever folded."""
         return any(strategy.name != Never.name for strategy in self.ladder)
+
+    @property
+    def shown_at_once(self) -> int:
+        """Characters of a tool's result."""
+        return self.context_window // 2 if self.result_limit is None else self.result_limit
+
+    @property
+    def shortener(self) -> Shortener:
+        return cast("Shortener", self.result_shortener)
 
     @property
     def ladder(self) -> Sequence[Strategy]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
 from llm_client.service import Usage
+from power_loop.engine.outputs import Output
 from power_loop.values import CallKey, Effect, SessionId
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ class CallSettled(Fact):
     state: CallState
     settled_by: SettledBy
     message: NewMessage
+    output: Output | None = None
+    """The whole text, where the message shows a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from power_loop.engine.calls import CallState, SettledBy, idempotency_key
 from power_loop.engine.recover import Verdict, in_doubt
 from power_loop.engine.snapshot import CallView
 from power_loop.events.live import ToolProgress
+from power_loop.loop.outputs import in_short
 from power_loop.loop.stop import give_up
 from power_loop.loop.turn import Turn
 from power_loop.tools import (
@@ -180,13 +181,15 @@ async def _refuse(turn: Turn, call: CallView, text: str) -> None:
 
 
 async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, *, hold: bool = True) -> None:
-    """Record a result, and the end of the round with the last one.
+    """Record a result, whole if the model is shown a part of it, and the end of the round with the last one.
 
     `hold` lets it wait for the commit of whatever comes next; only where nothing else runs meanwhile. The last one is
     under way when this returns: the model may be asked what to do with the results.
     """
     seq = call.key.seq + 1 + call.key.ordinal
-    body = wire(ToolMessage(content=outcome.text, tool_call_id=call.id))
+    ran = by in (SettledBy.RUN, SettledBy.RECONCILE)
+    shown, output = await in_short(turn, call, seq, outcome.text, ran=ran)
+    body = wire(ToolMessage(content=shown, tool_call_id=call.id))
     facts: list[f.Fact] = [
         f.CallSettled(
             **turn.stamp,
@@ -194,6 +197,7 @@ async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, 
             state=outcome.state,
             settled_by=by,
             message=f.NewMessage(seq=seq, role="tool", body=body),
+            output=output,
         )
     ]
     last = len(turn.snapshot.calls) == 1

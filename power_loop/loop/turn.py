@@ -21,6 +21,8 @@ from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
 from power_loop.tools import Tool, ToolRegistry
 from power_loop.transcript.measure import Measure
+from power_loop.transcript.recall import Handle
+from power_loop.transcript.shorten import Shortener
 from power_loop.transcript.view import Entry, View
 from power_loop.values import CallKey, Micros, SessionId, Status, World
 
@@ -33,17 +35,32 @@ class Gear:
     tools: ToolRegistry
     config: AgentLoopConfig
     world: World
-    recall: Tool | None = None
-    """Reads results that are shown in short; offered where there are some. None: an app's own tool has its name, or
-    there is no store to read from."""
+    recaller: Tool | None = None
+    """Reads results that are shown in short. None: there is no store to read from."""
     measures: dict[str | None, Measure] = field(default_factory=dict)
     """What was learned of each model's tokens."""
 
+    @property
+    def recall(self) -> Tool | None:
+        """The recaller, offered where results are shown in short; None where an app's own tool has its name."""
+        return None if self.recaller is None or self.recaller.name in self.tools else self.recaller
+
     def tool(self, name: str) -> Tool | None:
         """The tool a model calls by that name."""
-        if self.recall is not None and name == self.recall.name:
-            return self.recall
-        return self.tools.get(name)
+        found = self.tools.get(name)
+        if found is None and self.recaller is not None and name == self.recaller.name:
+            return self.recaller
+        return found
+
+    def shown_at_once(self, tool: Tool | None) -> int | None:
+        """Characters of its result that the model is shown; None: all of it, for the recaller bounds it itself."""
+        if tool is not None and tool is self.recaller:
+            return None
+        return self.config.shown_at_once if tool is None or tool.result_limit is None else tool.result_limit
+
+    def shortener(self, tool: Tool | None) -> Shortener:
+        """What makes a part of its result."""
+        return self.config.shortener if tool is None or tool.shorten is None else tool.shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,8 @@ class Turn:
         take_inputs: Callable[[], Awaitable[tuple[f.NewMessage, ...]]],
     ) -> None:
         self.session = session
-        self._key = key
+        self.key = key
+        """The number of its session."""
         self.born = born
         self.gear = gear
         self.stop = stop
@@ -241,7 +259,7 @@ class Turn:
     @property
     def handle(self) -> Callable[[int], str] | None:
         """By which the model can read a message of this session again; None: it cannot."""
-        return None if self.gear.recall is None else lambda seq: f"{self._key}.{seq}"
+        return None if self.gear.recall is None else lambda seq: str(Handle(self.key, seq))
 
     def context(self, usage: Usage | None, body: str) -> f.Context:
         """How full the window is once this answer is in it."""

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import pydantic_core
 
@@ -17,6 +18,9 @@ from power_loop.shielding import uncancelled
 
 class JsonlSink:
     """Appends one line a fact: `{"fact": "CallSettled", "session": ..., "turn": ..., ...}`.
+
+    Of a large result it has what the model was shown, and of the whole text the numbers of characters and bytes:
+    `"output": {"characters": 5000000, "data": {"bytes": 41377}}`.
 
     A write is one `write` call of whole lines to a file opened for appending, so lines of several processes do not mix.
     A process killed inside that call leaves one cut line at most, and the next one begins a new line after it. Nothing
@@ -61,4 +65,9 @@ def _is_cut(file: int) -> bool:
 
 def line(fact: Fact) -> bytes:
     """One fact as one line."""
-    return pydantic_core.to_json({"fact": type(fact).__name__, **asdict(fact)}) + b"\n"
+    return pydantic_core.to_json({"fact": type(fact).__name__, **asdict(fact, dict_factory=_readable)}) + b"\n"
+
+
+def _readable(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Bytes by their number: they are for the store, and may be megabytes."""
+    return {name: {"bytes": len(value)} if isinstance(value, bytes) else value for name, value in fields}

@@ -1,8 +1,9 @@
 """The facade: what an app calls.
 
-`loop` is `StatefulAgentLoop`, standing on `sessions`, which needs no model; `inputs` parses what comes in, `results` is
-what goes out. `conductor` says whose turn it is, `gates` lets one coroutine at a time into a session, `runner` runs a
-turn so that nobody's cancellation tears it, `watch` hears of requests to stop, `recovery` names what was taken up.
+`loop` is `StatefulAgentLoop`, standing on `sessions`, which needs no model, and on `looking`, which only reads;
+`inputs` parses what comes in, `results` is what goes out. `conductor` says whose turn it is, `gates` lets one coroutine
+at a time into a session, `runner` runs a turn so that nobody's cancellation tears it, `watch` hears of requests to
+stop, `recovery` names what was taken up.
 """
 
 from power_loop.stateful_loop.loop import StatefulAgentLoop

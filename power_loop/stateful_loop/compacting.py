@@ -19,6 +19,7 @@ from power_loop.loop.turn import Gear
 from power_loop.store.contract import SessionStore
 from power_loop.store.records import CompactionInfo
 from power_loop.transcript.measure import CAREFUL
+from power_loop.transcript.recall import Handle
 from power_loop.values import SessionId
 
 
@@ -58,7 +59,7 @@ async def compact(
         kept=view.unanswered(),
         open={call.key.seq for call in info.pending},
         summarise=summaries,
-        handle=None if gear.recall is None else lambda seq: f"{history.key}.{seq}",
+        handle=None if gear.recall is None else lambda seq: str(Handle(history.key, seq)),
     )
     # Asked for by a person: as little as can be is left, wherever the context stands now.
     window = replace(window, target=min(window.target, window.tokens // 2))

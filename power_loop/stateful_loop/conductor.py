@@ -274,7 +274,7 @@ class Conductor:
             force=force,
             origin=origin,
             max_recoveries=self._config.max_recoveries,
-            accept=(lambda calls: refuse_drift(session, calls, self.runner.gear.tools)) if refuse else None,
+            accept=(lambda calls: refuse_drift(session, calls, self.runner.gear.tool)) if refuse else None,
         )
         if isinstance(begun, Quarantined):
             shown = [call.shown_open(driven=False) for call in begun.calls]

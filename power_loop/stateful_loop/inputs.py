@@ -130,6 +130,12 @@ def seconds(what: str, given: object) -> float:
     return given
 
 
+def whole_number(what: str, given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise InputInvalidError(what, f"is {shown(given)}", "give a whole number, 0 or more")
+    return given
+
+
 def part_problems(parts: Mapping[str, tuple[object, Sequence[str]]]) -> list[str]:
     """What is wrong with the parts a loop is built from, each given with what it must have; absent ones are right."""
     return [

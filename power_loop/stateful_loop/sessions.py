@@ -1,4 +1,4 @@
-"""All that can be done with sessions without a model: made, looked at, given up, resolved, archived, closed."""
+"""All that can be done with sessions without a model: made, given up, resolved, folded, archived, closed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from llm_client.service import ChecksMessages, LLMService
 from power_loop.compaction.ladder import Strategy
 from power_loop.compaction.words import ladder_of
 from power_loop.config import AgentLoopConfig
-from power_loop.engine.calls import OpenCall
 from power_loop.engine.limits import Limits
 from power_loop.errors import (
     ConfigError,
@@ -27,12 +26,12 @@ from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
 from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import Conductor, Manner
-from power_loop.stateful_loop.results import SessionUsage
+from power_loop.stateful_loop.looking import Looking
 from power_loop.stateful_loop.runner import Runner
 from power_loop.store import SessionStore, open_store
-from power_loop.store.contract import Listing, NewSession
-from power_loop.store.records import CallInfo, CompactionInfo, QueuedInput, SessionInfo, StoredMessage, TurnInfo
-from power_loop.tools import Tool, ToolRegistry
+from power_loop.store.contract import NewSession
+from power_loop.store.records import CompactionInfo
+from power_loop.tools import Tool, ToolRegistry, recall_tool
 from power_loop.transcript.measure import tokens
 from power_loop.values import SessionId, World
 from power_loop.values import session_id as checked_id
@@ -40,7 +39,7 @@ from power_loop.values import session_id as checked_id
 LOG = logging.getLogger("power_loop.loop")
 
 
-class Sessions:
+class Sessions(Looking):
     """The half of `StatefulAgentLoop` that needs neither model nor tools; it also opens and closes the store."""
 
     def __init__(
@@ -155,11 +154,6 @@ class Sessions:
         store = (await self._open()).store
         return await store.free_session(session)
 
-    async def get_queued(self, session_id: str) -> list[QueuedInput]:
-        """The inputs that wait to be taken in, in the order they came."""
-        store = (await self._open()).store
-        return await store.queued_inputs(checked_id(session_id))
-
     async def withdraw_input(self, session_id: str, number: int) -> bool:
         """Take a waiting input out of the inbox, whoever sent it; False if no such input waits."""
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**63:
@@ -213,82 +207,12 @@ class Sessions:
         conductor = await self._open()
         return await conductor.undo_compaction(session, Manner(if_busy=if_busy))
 
-    async def get_compactions(self, session_id: str) -> list[CompactionInfo]:
-        """Every compaction, in order, undone or not."""
-        store = (await self._open()).store
-        return await store.compactions(checked_id(session_id))
-
     async def request_stop(self, session_id: str, *, reason: str = "stop requested") -> bool:
         """Ask whoever drives a session, in any process, to stop; False if nobody does, or somebody asked already."""
         session = checked_id(session_id)
         why = inputs.short_text("reason", reason)
         store = (await self._open()).store
         return await store.request_stop(session, why)
-
-    async def get_session(self, session_id: str) -> SessionInfo:
-        store = (await self._open()).store
-        return await store.session_info(checked_id(session_id))
-
-    async def list_sessions(
-        self,
-        *,
-        limit: int = 50,
-        archived: bool = False,
-        parent: str | None = None,
-        before: SessionInfo | None = None,
-    ) -> list[SessionInfo]:
-        """Sessions, the one changed last first; `before` is the last one of the page before."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
-            raise InputInvalidError("limit", f"is {limit!r}", "give a number from 1 to 10000")
-        if before is not None and not isinstance(before, SessionInfo):
-            raise InputInvalidError("before", f"is a {type(before).__name__}", "give a session of the page before")
-        which = Listing(
-            limit=limit,
-            archived=bool(archived),
-            parent=None if parent is None else checked_id(parent),
-            before=None if before is None else (before.updated_at, before.session_id),
-        )
-        store = (await self._open()).store
-        return await store.list_sessions(which)
-
-    async def find_session(self, prefix: str) -> str:
-        """The one session whose id is, or begins with, this. Raises `SessionNotFoundError`, `SessionAmbiguousError`."""
-        store = (await self._open()).store
-        return await store.find_session(checked_id(prefix))
-
-    async def get_messages(
-        self, session_id: str, *, include_compacted: bool = False, mark_damage: bool = False
-    ) -> list[StoredMessage]:
-        """The messages in the model's order: those it sees, or with `include_compacted` the folded ones too.
-
-        Raises:
-            StoreDamagedError: one is not what was written, unless `mark_damage` has it shown as `damaged`.
-        """
-        store = (await self._open()).store
-        return await store.messages(
-            checked_id(session_id), include_compacted=include_compacted, mark_damage=mark_damage
-        )
-
-    async def get_pending(self, session_id: str) -> list[OpenCall]:
-        """The open calls, in the order asked for."""
-        store = (await self._open()).store
-        return await store.pending(checked_id(session_id))
-
-    async def get_calls(self, session_id: str) -> list[CallInfo]:
-        """The whole ledger: every call ever asked for, and what became of it."""
-        store = (await self._open()).store
-        return await store.calls(checked_id(session_id))
-
-    async def get_turns(self, session_id: str) -> list[TurnInfo]:
-        store = (await self._open()).store
-        return await store.turns(checked_id(session_id))
-
-    async def get_usage(self, session_id: str, *, turn: int | None = None) -> SessionUsage:
-        """Every model call, one row each, and their sums; with `turn`, of that turn."""
-        if turn is not None and (isinstance(turn, bool) or not isinstance(turn, int) or not 0 <= turn < 2**63):
-            raise InputInvalidError("turn", f"is {turn!r}", "give the number of a turn")
-        store = (await self._open()).store
-        return SessionUsage(tuple(await store.usage(checked_id(session_id), turn)))
 
     async def archive_session(self, session_id: str, *, archived: bool = True) -> None:
         """Hide a session from listings and sends, or bring it back. Raises `SessionBusyError` while it is driven."""
@@ -383,7 +307,12 @@ class Sessions:
                 busy_timeout=self.config.busy_timeout,
                 world=self._world,
             )
-        gear = Gear(llm=self._llm, tools=self.tools, config=self.config, world=self._world)
+
+        async def read(session: str, handle: str, offset: int, limit: int) -> str:
+            return (await store.output(SessionId(session), handle))[offset : offset + limit]
+
+        recaller = recall_tool(read, at_once=self.config.shown_at_once)
+        gear = Gear(llm=self._llm, tools=self.tools, config=self.config, world=self._world, recaller=recaller)
         return Conductor(store, Runner(store, gear, self._sinks), self.config)
 
     async def _stop(self, drain: float) -> None:

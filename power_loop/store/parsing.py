@@ -11,10 +11,11 @@ import pydantic_core
 
 from power_loop.engine.calls import CallState, SettledBy, idempotency_key
 from power_loop.engine.facts import NewMessage
+from power_loop.engine.outputs import Output
 from power_loop.engine.turns import TurnState
 from power_loop.errors import StoreDamagedError
 from power_loop.store import seals
-from power_loop.store.port import Port, Row, Value, part
+from power_loop.store.port import Port, Row, Text, part
 from power_loop.store.records import (
     ActiveMessage,
     CallInfo,
@@ -129,10 +130,10 @@ def active_of(db: Port, session: SessionRow, rows: Iterable[Row]) -> list[Active
     return found
 
 
-class Parts(dict[Value, str]):
+class Parts(dict[Text, str]):
     """What a seal makes of values that come again and again."""
 
-    def __missing__(self, value: Value) -> str:
+    def __missing__(self, value: Text) -> str:
         if len(self) > 10_000:
             self.clear()
         self[value] = made = part(value)
@@ -280,6 +281,18 @@ def input_of(db: Port, session: SessionRow, row: Row) -> QueuedInput:
         sender=row["sender"],
         arrived_at=_Clock(db, session.id, thing).at(row["arrived_at"]),
     )
+
+
+def output_of(db: Port, session: SessionRow, row: Row) -> str:
+    """The whole text of a result."""
+    seq = row["seq"]
+    try:
+        output = Output(characters=row["characters"], data=row["data"])
+        if row["crc"] == seals.output_seal(session.key, seq, output):
+            return output.text
+    except (TypeError, ValueError):
+        pass  # a column holds what was never written there
+    raise damaged(db, session.id, f"the whole text of message {seq}", seq)
 
 
 def damaged(db: Port, session: str, thing: str, seq: int | None = None) -> StoreDamagedError:

@@ -9,7 +9,10 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, Protocol, TypeAlias
 
-Value: TypeAlias = str | int | float | None
+Text: TypeAlias = str | int | float | None
+"""What is sealed as a text."""
+
+Value: TypeAlias = Text | bytes
 
 _NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
@@ -55,7 +58,7 @@ def statements(dialect: str) -> Mapping[str, str]:
     return found
 
 
-def seal(*texts: Value) -> int:
+def seal(*texts: Text) -> int:
     """The checksum of a row's texts: CRC-32 over each text, its length and whether it is there at all.
 
     A CRC-32 changes with every single flipped bit and every burst of up to 32 bits.
@@ -63,7 +66,7 @@ def seal(*texts: Value) -> int:
     return zlib.crc32("".join(map(part, texts)).encode("utf-8", "surrogateescape"))
 
 
-def part(text: Value) -> str:
+def part(text: Text) -> str:
     """What one text adds to what is sealed."""
     if text is None:
         return "-1:"

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from operator import lt
 
 from power_loop.engine.calls import OpenCall
-from power_loop.errors import SessionAmbiguousError, SessionNotFoundError
+from power_loop.errors import OutputNotFoundError, SessionAmbiguousError, SessionNotFoundError
 from power_loop.store import parsing, records
 from power_loop.store.port import Port
 from power_loop.store.transactions import manage, rows
 from power_loop.store.transactions.begin import Drives
+from power_loop.transcript.recall import Handle, says_in_short
 from power_loop.values import InputMode, SessionId
 
 
@@ -119,6 +120,51 @@ def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
     _all_there(db, session, "calls", len(found), asked["calls"])
     _in_order(db, session, "calls", [call.key for call in found])
     return found
+
+
+def output(db: Port, session_id: SessionId, handle: str) -> str:
+    """The exact text of a result, by its handle: as it was kept whole, else as its message has it, folded or not.
+
+    Raises:
+        OutputNotFoundError: there is none, or it is of a session of another tree; which of the two is not told.
+        StoreDamagedError: it is not what was written, or is gone.
+    """
+    session = rows.session_row(db, session_id)
+    place = Handle.parsed(handle)
+    of = None if place is None else _relative(db, session, place.session)
+    if place is None or of is None:
+        raise OutputNotFoundError(session.id, handle)
+    whole = db.one("output_by_seq", session=of.key, seq=place.seq)
+    if whole is not None:
+        return parsing.output_of(db, of, whole)
+    row = db.one("message_by_seq", session=of.key, seq=place.seq)
+    shown = None if row is None else parsing.message_of(db, of, row)
+    if shown is None or shown.role != "tool":
+        raise OutputNotFoundError(session.id, handle)
+    if says_in_short(shown.text, handle):
+        raise parsing.damaged(db, of.id, f"the whole text of message {place.seq}", place.seq)
+    return shown.text
+
+
+def _relative(db: Port, session: records.SessionRow, key: int) -> records.SessionRow | None:
+    """The session of that number, if it is of the same tree."""
+    if key == session.key:
+        return session
+    row = db.one("session_by_key", key=key)
+    if row is None:
+        return None
+    other = parsing.session_of(db, row)
+    return other if _root(db, other) == _root(db, session) else None
+
+
+def _root(db: Port, session: records.SessionRow) -> int:
+    """The number of the session at the top of the tree; each on the way is believed only as it was written."""
+    while session.parent is not None:
+        above = rows.session_by_key(db, session.parent)
+        if above.key >= session.key:
+            raise parsing.damaged(db, session.id, "the row")  # parents are older: there is no end to this
+        session = above
+    return session.key
 
 
 def turns(db: Port, session_id: SessionId) -> list[records.TurnInfo]:

@@ -13,6 +13,7 @@ from llm_client.messages import AssistantMessage, Content, Message, ToolCall, To
 from power_loop.engine.calls import CallState, OpenCall, SettledBy
 from power_loop.engine.facts import context_left
 from power_loop.engine.turns import SessionState, TurnState
+from power_loop.transcript.recall import handle_of
 from power_loop.values import CallKey, Effect, InputMode, SessionId
 
 
@@ -57,6 +58,11 @@ class StoredMessage:
     @property
     def tool_call_id(self) -> str | None:
         return self.message.tool_call_id if isinstance(self.message, ToolMessage) else None
+
+    @property
+    def handle(self) -> str | None:
+        """Of a result that is shown in short: by which `recall_output` reads the whole. None: the whole stands here."""
+        return handle_of(self.text, self.seq) if self.role == "tool" and self.state != "damaged" else None
 
     def as_dict(self) -> dict[str, Any]:
         """The message as the Chat Completions API writes it."""

@@ -5,9 +5,11 @@ A row's `crc` seals every column of it that never changes, a turn's `end_crc` th
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 from power_loop.engine.facts import NewMessage
+from power_loop.engine.outputs import Output
 from power_loop.store.port import seal
 from power_loop.values import CallKey
 
@@ -77,3 +79,7 @@ def input_seal(
 ) -> int:
     """`said`: mode, request id, metadata, body; `taken`: the turn and the message that has the body by now."""
     return seal(session, *said, sender, arrived_at, *(taken or ()), *(("pinned",) if pinned else ()))
+
+
+def output_seal(session: int, seq: int, output: Output) -> int:
+    return zlib.crc32(output.data, seal(session, seq, output.characters))

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypedDict
 
 from power_loop.errors import ToolDefinitionError
 from power_loop.tools.doubt import Reconcile
+from power_loop.transcript.shorten import Shortener, shortener_of
 from power_loop.values import Effect
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -27,6 +28,11 @@ class RunOptions(TypedDict, total=False):
     tools run alone, one after the other, so that a crash leaves at most one call of unknown outcome."""
     reconcile: Reconcile | None
     """Asked after a crash whether a call of unknown outcome happened."""
+    shorten: Shortener | str | None
+    """Makes what the model is shown of a long result: a word or an object, as `AgentLoopConfig.result_shortener`, which
+    holds for tools that do not say."""
+    result_limit: int | None
+    """Characters of its result that are shown at once; `AgentLoopConfig.result_limit` unless said."""
 
 
 class ToolOptions(RunOptions, total=False):
@@ -70,6 +76,18 @@ def checked_timeout(tool: str, timeout: object) -> None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise ToolDefinitionError(tool, f"its timeout is {timeout!r}", "give seconds above zero, or None for no limit")
+
+
+def checked_shorten(tool: str, shorten: object) -> Shortener | None:
+    try:
+        return None if shorten is None else shortener_of(shorten)
+    except ValueError as error:
+        raise ToolDefinitionError(tool, "its shorten is none", str(error)) from None
+
+
+def checked_result_limit(tool: str, limit: object) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ToolDefinitionError(tool, f"its result_limit is {limit!r}", "give characters, 1 or more, or None")
 
 
 def checked_reconcile(tool: str, function: object) -> None:

@@ -27,10 +27,13 @@ from power_loop.tools.options import (
     checked_options,
     checked_parallel,
     checked_reconcile,
+    checked_result_limit,
+    checked_shorten,
     checked_timeout,
 )
 from power_loop.tools.signature import name_of
 from power_loop.tools.validate import Accepts, expected
+from power_loop.transcript.shorten import Shortener
 from power_loop.values import Effect, compact_json, storable
 
 P = ParamSpec("P")
@@ -61,6 +64,10 @@ class Tool:
     """The function's parameter for the context."""
     context_first: bool = field(default=False, repr=False)
     """The context goes in by position."""
+    shorten: Shortener | None = None
+    """Makes what is shown of a long result; None: the configuration says."""
+    result_limit: int | None = None
+    """Characters of its result that are shown at once; None: the configuration says."""
 
     def __post_init__(self) -> None:
         checked_name(self.name)
@@ -72,6 +79,7 @@ class Tool:
             raise ToolDefinitionError(self.name, error.problem, error.way_out) from None
         checked_timeout(self.name, self.timeout)
         checked_reconcile(self.name, self.reconcile)
+        checked_result_limit(self.name, self.result_limit)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -176,6 +184,8 @@ class Tool:
             accepts=plan.accepts,
             context=plan.signature.context,
             context_first=plan.signature.context_first,
+            shorten=checked_shorten(name, options.get("shorten")),
+            result_limit=options.get("result_limit"),
         )
         worn: dict[str, Any] = {word: getattr(fn, word) for word in WRAPPER_ASSIGNMENTS if hasattr(fn, word)}
         vars(tool).update(worn, __wrapped__=fn)

@@ -6,12 +6,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from power_loop.transcript.measure import CAREFUL, Measure
-
-RECALLED_BY: Final = "recall_output("
-"""Stands in every result that is shown in short: the tool that reads it whole, and how to call it."""
+from power_loop.transcript.recall import RECALLED_BY
 
 
 class Entry(NamedTuple):

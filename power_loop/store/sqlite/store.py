@@ -202,6 +202,9 @@ class SqliteStore:
     async def message(self, session: SessionId, seq: int) -> records.StoredMessage | None:
         return await self.read(lambda db: reads.message(db, session, seq))
 
+    async def output(self, session: SessionId, handle: str) -> str:
+        return await self.read(lambda db: reads.output(db, session, handle))
+
     async def pending(self, session: SessionId) -> list[OpenCall]:
         return await self.read(lambda db: reads.pending(db, self._drives, session))
 

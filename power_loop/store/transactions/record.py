@@ -244,10 +244,13 @@ def start_calls(db: Port, at: Micros, step: _Step, fact: f.CallsStarted) -> None
 
 
 def settle_call(db: Port, at: Micros, step: _Step, fact: f.CallSettled) -> None:
+    """The result as the model is shown it and, where that is a part, the whole of it."""
     claim = step.claim
     before = _state_of(db, claim, fact.key)
     check_move(before, fact.state)
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
+    if fact.output is not None:
+        rows.insert_output(db, claim.key, fact.message.seq, fact.output)
     rows.settle(db, at, claim.key, fact.key, (before, fact.state), fact.settled_by, fact.message.seq)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from llm_client.messages import ToolMessage, wire
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy, check_move
+from power_loop.engine.outputs import Output
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import SessionNotFoundError, StateError, StoreDamagedError
 from power_loop.store import parsing, records, seals
@@ -99,6 +100,17 @@ def insert_message(
         provider=message.provider,
         at=at,
         crc=seals.message_seal(key, message, turn, note_of, at),
+    )
+
+
+def insert_output(db: Port, key: int, seq: int, output: Output) -> None:
+    db.run(
+        "insert_output",
+        session=key,
+        seq=seq,
+        characters=output.characters,
+        data=output.data,
+        crc=seals.output_seal(key, seq, output),
     )
 
 

@@ -20,6 +20,16 @@ SELECT seq, turn, place, role, state, folded_by, note_of, pinned, body, provider
   FROM messages
  WHERE session = :session AND seq = :seq;
 
+-- name: insert_output
+-- The whole text of a result of which its message shows a part.
+INSERT INTO outputs (session, seq, characters, data, crc) VALUES (:session, :seq, :characters, :data, :crc);
+
+-- name: output_by_seq
+SELECT seq, characters, data, crc FROM outputs WHERE session = :session AND seq = :seq;
+
+-- name: list_outputs
+SELECT seq, characters, data, crc FROM outputs WHERE session = :session ORDER BY seq;
+
 -- name: fold_message
 UPDATE messages SET state = 'compacted_out', folded_by = :compaction
  WHERE session = :session AND seq = :seq AND state = 'active';

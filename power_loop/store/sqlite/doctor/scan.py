@@ -77,7 +77,7 @@ def _scan(
             with _believed(db, session.id, f"a row of {table}"):
                 read(db, session, row)
         except StoreDamagedError as error:
-            seq = row["seq"] if table in ("messages", "calls") else error.seq
+            seq = row["seq"] if table in ("messages", "calls", "outputs") else error.seq
             yield Spot(session=session.id, table=table, seq=seq, what=error.problem)
         else:
             yield None
@@ -99,6 +99,7 @@ _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
     ("usage", "list_usage", parsing.usage_of),
     ("compactions", "list_compactions", parsing.compaction_of),
     ("inputs", "list_inputs", parsing.input_of),
+    ("outputs", "list_outputs", parsing.output_of),
 )
 
 
