@@ -21,6 +21,7 @@ from power_loop.cli.demo.command import demo
 from power_loop.cli.exits import CommandEnded, Exit, exit_code, said
 from power_loop.cli.output import line, prepare_streams, show_json
 from power_loop.cli.pending import pending
+from power_loop.cli.recall import recall
 from power_loop.cli.resume import resume
 from power_loop.cli.sessions import sessions
 from power_loop.cli.show import show
@@ -51,7 +52,8 @@ def commands(_: Told) -> None:
 
 
 for command in (
-    demo, chat, sessions, show, pending, resume, abort, resolve, free, withdraw, compact, doctor, backup, restore,
+    demo, chat, sessions, show, recall, pending, resume, abort, resolve, free, withdraw, compact, doctor, backup,
+    restore,
 ):  # fmt: skip
     commands.add_command(command)
 

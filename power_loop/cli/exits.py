@@ -29,7 +29,7 @@ class Exit(IntEnum):
     USAGE = 2
     """An option, an argument, a tool or a setting cannot work."""
     NOT_FOUND = 3
-    """No such session or call, or several begin so."""
+    """No such session, call or result, or several begin so."""
     WAITS = 4
     """The session does not take this now: calls are open, it is archived or closed, the call is settled."""
     BUSY = 5
@@ -48,6 +48,7 @@ _EXACT: Final[Mapping[str, Exit]] = {
     "session.not_found": Exit.NOT_FOUND,
     "session.ambiguous": Exit.NOT_FOUND,
     "call.not_found": Exit.NOT_FOUND,
+    "output.not_found": Exit.NOT_FOUND,
     "session.pending": Exit.WAITS,
     "session.quarantined": Exit.WAITS,
     "tool.changed": Exit.WAITS,

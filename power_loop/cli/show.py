@@ -14,7 +14,7 @@ from power_loop.cli.compact import show_compactions
 from power_loop.cli.opening import Reading, reading
 from power_loop.cli.told import Told, told
 from power_loop.engine.calls import CallState
-from power_loop.errors import StoreDamagedError
+from power_loop.errors import OutputNotFoundError, StoreDamagedError
 from power_loop.stateful_loop import SessionUsage
 from power_loop.store.records import CallInfo, CompactionInfo, SessionInfo, StoredMessage, TurnInfo
 
@@ -34,6 +34,8 @@ class Session:
     calls: Sequence[CallInfo]
     usage: SessionUsage
     compactions: Sequence[CompactionInfo]
+    wholes: Mapping[int, str] = field(default_factory=dict)
+    """Of results that the model was shown a part of, by the numbers of their messages; where asked for."""
     damage: list[str] = field(default_factory=list)
 
 
@@ -50,7 +52,7 @@ def show(told: Told, session: str, compacted: bool, calls: bool, full: bool) -> 
 
 async def _show(told: Told, prefix: str, *, compacted: bool, ledger: bool, full: bool) -> None:
     async with reading(told) as there:
-        read = await _read(there, prefix, compacted)
+        read = await _read(there, prefix, compacted, full)
     if told.json:
         output.show_json(
             {
@@ -62,6 +64,7 @@ async def _show(told: Told, prefix: str, *, compacted: bool, ledger: bool, full:
                 "compactions": read.compactions,
                 "damage": read.damage,
             }
+            | ({"whole_results": {str(seq): text for seq, text in read.wholes.items()}} if full else {})
         )
         return
     _head(read)
@@ -78,7 +81,7 @@ async def _show(told: Told, prefix: str, *, compacted: bool, ledger: bool, full:
         output.show(f"`{told.line('doctor')}` lists every row that is not what was written")
 
 
-async def _read(there: Reading, prefix: str, compacted: bool) -> Session:
+async def _read(there: Reading, prefix: str, compacted: bool, full: bool) -> Session:
     loop = there.loop
     found = await loop.find_session(prefix)
     messages = await loop.get_messages(found, include_compacted=compacted, mark_damage=True)
@@ -90,7 +93,15 @@ async def _read(there: Reading, prefix: str, compacted: bool) -> Session:
         except StoreDamagedError as error:
             damage.append(error.problem)
             return otherwise
+        except OutputNotFoundError:
+            return otherwise  # a text that only looks like a short result
 
+    wholes = {}
+    for message in messages if full else ():
+        if message.handle is not None:
+            whole = await sound(loop.recall_output(found, message.handle), None)
+            if whole is not None:
+                wholes[message.seq] = whole
     no_turns: Sequence[TurnInfo] = ()
     no_calls: Sequence[CallInfo] = ()
     no_compactions: Sequence[CompactionInfo] = ()
@@ -103,6 +114,7 @@ async def _read(there: Reading, prefix: str, compacted: bool) -> Session:
         calls=await sound(loop.get_calls(found), no_calls),
         usage=await sound(loop.get_usage(found), SessionUsage(())),
         compactions=await sound(loop.get_compactions(found), no_compactions),
+        wholes=wholes,
         damage=damage,
     )
 
@@ -153,9 +165,9 @@ def _transcript(read: Session, *, full: bool) -> None:
                 _turn(turns.get(number), number)
             at = message.turn
         if message.seq not in shown_below:
-            _message(message, full=full)
+            _message(message, read.wholes, full=full)
             for call in calls.get(message.seq, ()):
-                _call(call, results, full=full)
+                _call(call, results, read.wholes, full=full)
     for number in range(at + 1, max(turns, default=0) + 1):
         _turn(turns.get(number), number)
 
@@ -175,13 +187,13 @@ def _turn(turn: TurnInfo | None, number: int) -> None:
     output.show(f"{head}  {output.dim(', '.join(filter(None, (counts, time))))}")
 
 
-def _message(message: StoredMessage, *, full: bool) -> None:
+def _message(message: StoredMessage, wholes: Mapping[int, str], *, full: bool) -> None:
     place = output.dim(f"{message.seq:>4}")
     if message.state == "damaged":
         output.show(f"{place}  {output.coloured('damaged')}    this row is not what was written")
         return
     role = "note" if message.note else message.role
-    text = _text(message)
+    text = _text(message, wholes)
     if message.role == "tool" and not full:
         text = _shortened(text)
     folded = output.dim(f"(folded by compaction {message.folded_by}) ") if message.folded_by is not None else ""
@@ -191,7 +203,7 @@ def _message(message: StoredMessage, *, full: bool) -> None:
         output.show(f"{place}  {role}")
 
 
-def _call(call: CallInfo, results: Mapping[int, StoredMessage], *, full: bool) -> None:
+def _call(call: CallInfo, results: Mapping[int, StoredMessage], wholes: Mapping[int, str], *, full: bool) -> None:
     state = "in doubt or running" if call.state is CallState.STARTED else str(call.state)
     by = f" by {call.settled_by}" if call.settled_by is not None and call.settled_by != "run" else ""
     wanted = f"{output.line(call.name)}({output.line(call.arguments, 200)})"
@@ -202,7 +214,7 @@ def _call(call: CallInfo, results: Mapping[int, StoredMessage], *, full: bool) -
     if result.state == "damaged":
         text = f"{output.coloured('damaged')}: this row is not what was written"
     else:
-        whole = _text(result)
+        whole = _text(result, wholes)
         text = output.indented(whole if full else _shortened(whole), 9)
     output.show(f"{output.dim(f'{result.seq:>4}')}   = {text}")
 
@@ -220,8 +232,10 @@ def _ledger(read: Session) -> None:
     output.table(["PLACE", "CALL", "NAME", "STATE", "BY", "EFFECT", "STARTS", "REQUESTED (UTC)", "TOOK"], rows)
 
 
-def _text(message: StoredMessage) -> str:
+def _text(message: StoredMessage, wholes: Mapping[int, str]) -> str:
     """The text, and a word for each part that is none."""
+    if message.seq in wholes:
+        return wholes[message.seq]
     content = message.content
     if content is None or isinstance(content, str):
         return content or ""

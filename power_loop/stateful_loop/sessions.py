@@ -82,6 +82,7 @@ class Sessions(Looking):
         self._given = store
         self._create = create
         self._world = world or World()
+        self._recall = recall_tool
         self._sinks = tuple(sinks)
         self._opening: asyncio.Task[Conductor] | None = None
         self._closed = False
@@ -311,7 +312,7 @@ class Sessions(Looking):
         async def read(session: str, handle: str, offset: int, limit: int) -> str:
             return (await store.output(SessionId(session), handle))[offset : offset + limit]
 
-        recaller = recall_tool(read, at_once=self.config.shown_at_once)
+        recaller = self._recall(read, self.config.shown_at_once)
         gear = Gear(llm=self._llm, tools=self.tools, config=self.config, world=self._world, recaller=recaller)
         return Conductor(store, Runner(store, gear, self._sinks), self.config)
 

@@ -139,6 +139,10 @@ def output(db: Port, session_id: SessionId, handle: str) -> str:
         return parsing.output_of(db, of, whole)
     row = db.one("message_by_seq", session=of.key, seq=place.seq)
     shown = None if row is None else parsing.message_of(db, of, row)
+    if shown is None and place.seq < of.next_seq:
+        open_calls = rows.open_calls(db, of)  # whose results have their numbers already
+        if all(call.key.seq + 1 + call.key.ordinal != place.seq for call in open_calls):
+            raise parsing.damaged(db, of.id, f"message {place.seq}", place.seq)
     if shown is None or shown.role != "tool":
         raise OutputNotFoundError(session.id, handle)
     if says_in_short(shown.text, handle):
@@ -150,11 +154,10 @@ def _relative(db: Port, session: records.SessionRow, key: int) -> records.Sessio
     """The session of that number, if it is of the same tree."""
     if key == session.key:
         return session
+    root = _root(db, session)
     row = db.one("session_by_key", key=key)
-    if row is None:
-        return None
-    other = parsing.session_of(db, row)
-    return other if _root(db, other) == _root(db, session) else None
+    other = None if row is None else parsing.session_of(db, row)
+    return other if other is not None and _root(db, other) == root else None
 
 
 def _root(db: Port, session: records.SessionRow) -> int:

@@ -17,7 +17,7 @@ Reader: TypeAlias = Callable[[str, str, int, int], Awaitable[str]]
 """The part of a result: by the session that asks, the handle, offset and limit."""
 
 
-def recall_tool(read: Reader, *, at_once: int) -> Tool:
+def recall_tool(read: Reader, at_once: int) -> Tool:
     """`recall_output`: it reads exactly what is asked for, at most `at_once` characters; it can always run again."""
     words = (
         "Read a result of a tool that was shown in short, or cleared to save room, exactly as it was. "

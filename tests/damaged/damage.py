@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from power_loop.engine.facts import NewMessage
+from power_loop.engine.outputs import Output
 from power_loop.store import seals
 from power_loop.store.port import seal
 from power_loop.values import CallKey
@@ -64,6 +65,8 @@ def reseal(path: Path) -> None:
         each("calls", _call)
         each("usage", _usage)
         each("inputs", _input)
+        each("outputs", lambda r: seals.output_seal(r["session"], r["seq"], Output(characters=r["characters"],
+                                                                                   data=r["data"])))  # fmt: skip
         each("compactions", lambda r: seals.compaction_seal(r["session"], r["number"], r["strategy"], r["model"]))
 
 

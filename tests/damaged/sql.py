@@ -149,6 +149,9 @@ INVARIANTS: Final = [
             "UPDATE calls SET result_seq = 13 + result_seq WHERE session = 1", """UPDATE messages
             SET body = replace(body, iif(seq = 6, '"c1"', '"c2"'), iif(seq = 6, '"c2"', '"c1"'))
             WHERE session = 1 AND seq IN (6, 7)""", seq=5, also=("checksums",)),
+    _broken("short_result_is_kept_whole", "DELETE FROM outputs", seq=6, words="message 6 shows a part"),
+    _broken("output_of_a_short_result", "INSERT INTO outputs SELECT session, 7, characters, data, crc FROM outputs",
+            seq=7, words="message 7, which does not say"),
     _broken("pairs_fold_together",
             "UPDATE messages SET state = 'active', folded_by = NULL WHERE session = 1 AND seq = 7",
             "UPDATE sessions SET active = 6 WHERE key = 1", "UPDATE compactions SET folded = 5, last_seq = 6", seq=5),
@@ -196,5 +199,7 @@ CHECKSUMS: Final = [
     _changed("usage", "prompt_tokens = 1 WHERE session = 1 AND number = 1", "usage row 1", ALPHA),
     _changed("inputs", "body = replace(body, 'more', 'less')", "input 2", BETA),
     _changed("inputs", "mode = 'jump' WHERE number = 1", "input 1", BETA),
+    _changed("outputs", "data = zeroblob(length(data))", "the whole text of message 6", ALPHA, 6),
+    _changed("outputs", "characters = characters + 1", "the whole text of message 6", ALPHA, 6),
     _changed("compactions", "strategy = 'other'", "compaction 1", ALPHA, 10),
 ]

@@ -33,13 +33,13 @@ def test_the_tool_describes_itself() -> None:
     async def read(session: str, handle: str, offset: int, limit: int) -> str:
         return f"{session} {handle} {offset} {limit}"
 
-    made = recall_tool(read, at_once=64_000)
+    made = recall_tool(read, 64_000)
     assert (made.name, made.effect, made.parallel) == ("recall_output", "read", True)
     assert "64,000" in made.description
     assert set(made.parameters["properties"]) == {"handle", "offset", "limit"}
     assert made.parameters["required"] == ["handle"]
     assert all(one["description"] for one in made.parameters["properties"].values())
-    assert recall_tool(read, at_once=1).schema_hash == made.schema_hash  # a call may be older than the configuration
+    assert recall_tool(read, 1).schema_hash == made.schema_hash  # a call may be older than the configuration
     context = ToolContext(session_id="s", call_id="c", idempotency_key="k")
     for arguments, told in (
         ('{"handle": "1.3"}', "s 1.3 0 64000"),

@@ -22,11 +22,12 @@ SESSIONS = ("alpha", "beta", "gamma", "delta")
 @tool(effect="read")
 def look(what: str) -> str:
     """Looks at something."""
-    return f"saw {what} \N{GRINNING FACE}"
+    seen = f"saw {what} \N{GRINNING FACE}"
+    return seen if what != "x" else f"{seen}, {'and more of it, ' * 20}which is too long to be shown at once"
 
 
 async def build(path: Path) -> None:
-    """`alpha` has turns, calls and a compaction; `beta`, below it, a failed turn and two
+    """`alpha` has turns, calls, a large result and a compaction; `beta`, below it, a failed turn and two
     inputs that wait; `gamma` a call that waits for a person; `delta` a turn that runs, with a request to stop it."""
     running = asyncio.Event()
 

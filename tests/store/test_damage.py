@@ -82,6 +82,10 @@ async def read_all(path: Path) -> dict[str, Answer]:
                 "get_turns": lambda s=session: loop.get_turns(s),
                 "get_usage": lambda s=session: loop.get_usage(s),
             }
+            if session in ("alpha", "beta"):  # one tree
+                reads["recall_output"] = lambda s=session: loop.recall_output(s, "1.6")
+            if session == "alpha":
+                reads["recall_output, shown whole"] = lambda s=session: loop.recall_output(s, "1.7")
             for name, read in reads.items():
                 answers[f"{name} of {session}"] = await answered(read())
     return answers
@@ -228,6 +232,9 @@ MOVED = {
     "which input a turn worked on": "UPDATE turns SET origin = 1, request_id = NULL WHERE session = 1 AND number = 2",
     "a folded message active again": "UPDATE messages SET state = 'active', folded_by = NULL WHERE session = 1 "
     "AND seq = 3",
+    "a whole result gone": "DELETE FROM outputs",
+    "a whole result moved to another": "UPDATE outputs SET seq = 7",
+    "a result gone": "DELETE FROM messages WHERE session = 1 AND seq = 7",
     "a time that is none": "UPDATE sessions SET updated_at = 9223372036854775807 WHERE key = 1",
 }
 

@@ -90,6 +90,7 @@ USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "history": lambda store: store.history(S),
     "messages": lambda store: store.messages(S, include_compacted=True, mark_damage=False),
     "message": lambda store: store.message(S, 1),
+    "output": lambda store: store.output(S, "1.1"),
     "pending": lambda store: store.pending(S),
     "calls": lambda store: store.calls(S),
     "turns": lambda store: store.turns(S),

@@ -127,7 +127,8 @@ async def test_a4_texts_of_every_plane_and_size_come_back(tmp_path: Path, text: 
         user, call, result, answer = await loop.get_messages("s")
         assert user.text == f"You say {text}"
         assert call.tool_calls[0].arguments == json_of(text)
-        assert result.text == text
+        assert (result.handle is None) == (len(text) <= AgentLoopConfig().shown_at_once)
+        assert (result.text if result.handle is None else await loop.recall_output("s", result.handle)) == text
         assert answer.text == f"I say {text}"
 
 

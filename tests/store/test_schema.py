@@ -216,7 +216,7 @@ def rules_of(sql: str) -> Iterator[tuple[int, int]]:
 def passes_without(name: str, weaker: str) -> bool:
     """Whether something of REFUSED goes through once the object `name` is as in `weaker`."""
     for statement in REFUSED.values():
-        if not re.search(rf"(UPDATE|FROM) {name}\b", statement):
+        if not re.search(rf"(UPDATE|FROM|INTO) {name}\b", statement):
             continue
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
             with closing(migrated(MIGRATIONS)) as model:

@@ -33,6 +33,8 @@ STORES = {
     "PagesAgain": "test_pages_put_together_are_the_whole_list",
     "LosesWhatWaits": "test_input_that_may_wait_is_stored_while_a_turn_runs",
     "TakesInputsBeforeTheCommit": "test_a_turn_takes_in_what_steers_it_between_rounds_in_the_order_of_arrival",
+    "ShowsAPartForTheWhole": "test_a_result_kept_whole_is_read_letter_for_letter",
+    "ReadsWhatIsAnothers": "test_only_sessions_of_one_tree_read_each_others_results",
     "RecoversForEver": "test_after_so_many_recoveries_a_session_is_set_aside_in_one_commit",
     "AbortsWithoutAnswer": "test_open_calls_refuse_a_new_input_and_the_refusal_carries_them",
 }

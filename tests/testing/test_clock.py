@@ -40,7 +40,7 @@ async def pay(amount: int) -> str:
             await asyncio.sleep(0.001)
     if amount > 100:
         raise OSError("the bank is closed")
-    return "paid"
+    return "paid" * 40
 
 script = [
     "hello",

@@ -55,4 +55,4 @@ def _value(hint: Any, text: str, full: bool) -> Any:
         return next(iter(hint))
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return hint(**{name: _value(field, text, full) for name, field in _hints(hint).items()})
-    return {str: text, int: 7, float: 0.5, bool: True}[hint]
+    return {str: text, int: 7, float: 0.5, bool: True, bytes: b"\xff\x00"}[hint]

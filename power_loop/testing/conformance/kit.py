@@ -11,6 +11,7 @@ from llm_client.messages import AssistantMessage, ToolCall, ToolMessage, UserMes
 from llm_client.service import Usage
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy
+from power_loop.engine.outputs import Output
 from power_loop.store.contract import Begun, Claim, Input, Listing, NewSession, SessionStore
 from power_loop.values import CallKey, Effect, SessionId
 
@@ -72,12 +73,24 @@ class Driven:
         return f.CallsStarted(**self._stamp(), calls=tuple(self.keys[n] for n in ordinals))
 
     def settles(
-        self, ordinal: int, text: str = "done", state: CallState = CallState.SUCCEEDED, by: SettledBy = SettledBy.RUN
+        self,
+        ordinal: int,
+        text: str = "done",
+        state: CallState = CallState.SUCCEEDED,
+        by: SettledBy = SettledBy.RUN,
+        output: str | None = None,
     ) -> f.CallSettled:
+        """`output`: the whole text, of which `text` is a part."""
         key = self.keys[ordinal]
         body = wire(ToolMessage(content=text, tool_call_id=self._ids[key]))
         message = f.NewMessage(seq=key.seq + 1 + key.ordinal, role="tool", body=body)
-        return f.CallSettled(**self._stamp(), key=key, state=state, settled_by=by, message=message)
+        whole = None if output is None else Output.of(output)
+        return f.CallSettled(**self._stamp(), key=key, state=state, settled_by=by, message=message, output=whole)
+
+    def handle(self, ordinal: int) -> str:
+        """By which the result of a call is read."""
+        key = self.keys[ordinal]
+        return f"{self.claim.key}.{key.seq + 1 + key.ordinal}"
 
     def closes(self) -> f.Fact:
         return f.RoundClosed(**self._stamp(), round=self.rounds)
@@ -175,10 +188,13 @@ async def pending(store: SessionStore, session: str = S) -> Driven:
 async def seen(store: SessionStore, session: str) -> dict[str, object]:
     """All that can be read of one session."""
     of = SessionId(session)
+    history = await store.history(of)
+    messages = await store.messages(of, include_compacted=True, mark_damage=False)
     return {
         "info": await store.session_info(of),
-        "history": await store.history(of),
-        "messages": await store.messages(of, include_compacted=True, mark_damage=False),
+        "history": history,
+        "messages": messages,
+        "outputs": [await store.output(of, f"{history.key}.{m.seq}") for m in messages if m.role == "tool"],
         "pending": await store.pending(of),
         "calls": await store.calls(of),
         "turns": await store.turns(of),

@@ -13,6 +13,7 @@ from power_loop.testing.conformance.ledger import LedgerRules
 from power_loop.testing.conformance.lifecycle import LifecycleRules
 from power_loop.testing.conformance.lookup import LookupRules
 from power_loop.testing.conformance.orphans import OrphanRules
+from power_loop.testing.conformance.outputs import OutputRules
 from power_loop.testing.conformance.recovery import RecoveryRules
 
 
@@ -23,6 +24,7 @@ class SessionStoreConformance(
     DecisionRules,
     KeepingRules,
     FoldingRules,
+    OutputRules,
     LookupRules,
     LifecycleRules,
     OrphanRules,

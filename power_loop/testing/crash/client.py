@@ -144,6 +144,8 @@ class Client:
             loop._llm = WatchedModel(loop._llm, self.place.asked, self.process)
         policy = str(loop.config.in_doubt)
         loop.tools = ToolRegistry(watched(tool, self.place.runs, self.reached, policy) for tool in loop.tools)
+        made = loop._recall
+        loop._recall = lambda read, at_once: watched(made(read, at_once), self.place.runs, self.reached, policy)
         return loop
 
     def _heard(self, session: str | None, request: str | None) -> Line | None:

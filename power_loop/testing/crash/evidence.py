@@ -77,7 +77,7 @@ class Evidence:
             }
         heard = sorted((line["session"] or "", line["request"] or "") for line in self.acknowledged)
         told = [rows, sorted((line["event"], line["call"]) for line in self.runs), heard]
-        return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(json.dumps(told, sort_keys=True, default=bytes.hex).encode(), digest_size=8).hexdigest()
 
     def at_the_end(self, *, complete: bool) -> Evidence:
         return replace(self, complete=complete)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -57,5 +58,9 @@ def _of_call(session: SessionRows, call: Row, seen: list[Line]) -> Iterator[str]
 
 
 def _text(session: SessionRows, seq: int) -> str | None:
+    """The text of a result: whole, also where its message shows a part of it."""
+    for row in session.table("outputs"):
+        if row["seq"] == seq:
+            return zlib.decompress(row["data"]).decode()
     found = next((row["body"] for row in session.table("messages") if row["seq"] == seq), None)
     return None if found is None else str(json.loads(found)["content"])

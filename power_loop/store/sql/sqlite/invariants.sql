@@ -369,6 +369,26 @@ SELECT s.id AS session, c.seq AS seq,
   FROM calls c JOIN sessions s ON s.key = c.session
  WHERE c.result_seq <> c.seq + 1 + c.ordinal LIMIT 1000;
 
+-- name: invariant_short_result_is_kept_whole
+SELECT s.id AS session, m.seq AS seq, 'message ' || m.seq || ' shows a part of a result, and the whole is not there' AS what
+  FROM messages m JOIN sessions s ON s.key = m.session
+ WHERE m.role = 'tool' AND json_valid(m.body)
+   AND instr(json_extract(m.body, '$.content'), char(10) || '[Result ' || m.session || '.' || m.seq || ' is shown in short: ')
+   AND NOT EXISTS (SELECT 1 FROM outputs o WHERE o.session = m.session AND o.seq = m.seq) LIMIT 1000;
+
+-- name: invariant_output_of_a_short_result
+SELECT s.id AS session, o.seq AS seq,
+       'a whole text is kept for message ' || o.seq || ', which '
+           || CASE WHEN m.seq IS NULL THEN 'is not there'
+                   WHEN m.role <> 'tool' THEN 'is no result'
+                   ELSE 'does not say that it shows a part' END AS what
+  FROM outputs o
+  JOIN sessions s ON s.key = o.session
+  LEFT JOIN messages m ON m.session = o.session AND m.seq = o.seq
+ WHERE m.seq IS NULL OR m.role <> 'tool'
+    OR (json_valid(m.body) AND NOT instr(json_extract(m.body, '$.content'),
+            char(10) || '[Result ' || m.session || '.' || m.seq || ' is shown in short: ')) LIMIT 1000;
+
 -- name: invariant_pairs_fold_together
 -- A result may have been folded alone if a short one stands in its place: then that one counts.
 SELECT s.id AS session, c.seq AS seq,

@@ -130,6 +130,8 @@ INVARIANTS: Final[Sequence[Invariant]] = (
     Invariant(
         "result_in_its_place", "the results of an answer are numbered after it, in the order of its calls", HISTORY
     ),
+    Invariant("short_result_is_kept_whole", "a result that is shown in short is kept whole", LOST),
+    Invariant("output_of_a_short_result", "what is kept whole is a result that is shown in short", BY_HAND),
     Invariant(
         "pairs_fold_together", "an answer and the results of its calls are folded together or not at all", HISTORY
     ),
