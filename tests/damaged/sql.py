@@ -200,6 +200,7 @@ CHECKSUMS: Final = [
     _changed("inputs", "body = replace(body, 'more', 'less')", "input 2", BETA),
     _changed("inputs", "mode = 'jump' WHERE number = 1", "input 1", BETA),
     _changed("outputs", "data = zeroblob(length(data))", "the whole text of message 6", ALPHA, 6),
+    _changed("outputs", "crc = crc + 1", "the whole text of message 6", ALPHA, 6),
     _changed("outputs", "characters = characters + 1", "the whole text of message 6", ALPHA, 6),
     _changed("compactions", "strategy = 'other'", "compaction 1", ALPHA, 10),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.guards.guard import Guard
-from tests.guards.table import claims, commit, compaction, damage, files, inbox, ledger, recovery
+from tests.guards.table import claims, commit, compaction, damage, files, inbox, ledger, outputs, recovery
 
 GUARDS: Final[tuple[Guard, ...]] = (
     *ledger.GUARDS,
@@ -16,4 +16,5 @@ GUARDS: Final[tuple[Guard, ...]] = (
     *recovery.GUARDS,
     *compaction.GUARDS,
     *damage.GUARDS,
+    *outputs.GUARDS,
 )
