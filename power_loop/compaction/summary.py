@@ -94,7 +94,8 @@ def without_oldest_results(folded: Sequence[Entry], *, characters: int) -> Seque
         else:
             units.append([entry])
     sizes = [sum(len(_said(entry)) + 2 for entry in unit) for unit in units]
-    left, gone = sum(sizes), set()
+    left = sum(sizes)
+    gone: set[int] = set()
     for number in sorted(range(len(units)), key=lambda number: _dearness(units[number])):
         if left <= characters or len(gone) == len(units) - 1:
             break

@@ -13,7 +13,7 @@ from power_loop.engine import facts as f
 from power_loop.errors import ContextOverflowError, OutputInvalidError
 from power_loop.loop.model import Heard, answered
 from power_loop.loop.turn import Ending, Turn
-from power_loop.tools import ToolRegistry
+from power_loop.tools import Tool
 from power_loop.values import CallKey, Effect, Status
 
 STILL_ASKING: Final = "(The round limit was reached while more tools were asked for.)"
@@ -95,7 +95,7 @@ async def _take_calls(turn: Turn, heard: Heard, spent: f.ModelCall) -> None:
     """The calls enter the ledger with the message that asks for them; committed together with their start."""
     seq = turn.next_seq
     asked = heard.answer.message.tool_calls
-    named = _identified(asked, turn.gear.tools, turn.gear.world.new_id)
+    named = _identified(asked, turn.gear.tool, turn.gear.world.new_id)
     if named != asked:
         message = heard.answer.message.model_copy(update={"tool_calls": named})
         heard = replace(heard, body=wire(message))
@@ -163,7 +163,9 @@ def _without_calls(heard: Heard) -> Heard:
     return replace(heard, answer=replace(heard.answer, message=message), body=wire(message))
 
 
-def _identified(calls: Sequence[ToolCall], tools: ToolRegistry, new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
+def _identified(
+    calls: Sequence[ToolCall], tool: Callable[[str], Tool | None], new_id: Callable[[], str]
+) -> tuple[ToolCall, ...]:
     """Calls as they can be stored and sent back: each with an id of its own in this answer, and a name an API takes."""
     seen: set[str] = set()
     named = []
@@ -175,7 +177,7 @@ def _identified(calls: Sequence[ToolCall], tools: ToolRegistry, new_id: Callable
         name = call.name
         if not _A_NAME.fullmatch(name):
             name = _NOT_IN_A_NAME.sub("_", name)[:64] or "unnamed"
-            while name in tools:  # a guess of ours must never run a tool
+            while tool(name) is not None:  # a guess of ours must never run a tool
                 name = f"_{name}"[:64]
         if (call_id, name) != (call.id, call.name):
             call = call.model_copy(update={"id": call_id, "name": name})

@@ -258,3 +258,20 @@ async def test_a_result_that_says_it_is_shown_in_short_is_kept_whole_so_that_it_
     async with open_loop(tmp_path, [calls(("look", {})), "x"], tools=[giving(forged)]) as loop:
         assert (await looked(loop)).startswith(f"{forged}\n[Result 1.3 is shown in short: {len(forged)} characters")
         assert await loop.recall_output("s", "1.3") == forged
+
+
+async def test_the_newest_results_are_not_cleared_where_there_are_fewer_than_are_kept(tmp_path: Path) -> None:
+    script = [calls(("look", {})), "x", calls(("look", {})), "y"]
+    async with open_loop(tmp_path, script, tools=[giving("x" * 400)], result_limit=LIMIT) as loop:
+        await looked(loop)
+        await loop.send("look", "s")
+        assert await loop.compact("s", strategy=ClearToolResults(keep=3, over=1)) is None
+
+
+async def test_a_name_that_no_api_takes_never_becomes_the_tools(tmp_path: Path) -> None:
+    script = [calls(("look", {})), calls(("recall output", {"handle": "1.3"})), "read"]
+    async with open_loop(tmp_path, script, tools=[giving("x" * 999)], result_limit=LIMIT) as loop:
+        await loop.create_session("s")
+        await loop.send("look", "s")
+        [_, call] = await loop.get_calls("s")
+        assert (call.name, call.state, call.attempt) == ("_recall_output", "failed", 0)
