@@ -57,7 +57,6 @@ _EXACT: Final[Mapping[str, Exit]] = {
     "session.exists": Exit.WAITS,
     "call.settled": Exit.WAITS,
     "compaction.not_found": Exit.NOT_FOUND,
-    "output.not_found": Exit.NOT_FOUND,
     "session.busy": Exit.BUSY,
     "session.epoch_lost": Exit.BUSY,
     "store.busy": Exit.BUSY,
