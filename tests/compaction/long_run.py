@@ -27,6 +27,7 @@ from power_loop import AgentLoopConfig, ContextOverflowError, StatefulAgentLoop,
 from power_loop.compaction.summary import INSTRUCTIONS
 from power_loop.testing import Asked, Reply, ScriptedModel, completions, protocol
 from power_loop.testing.model import body_of
+from power_loop.transcript.recall import handle_of
 
 WINDOW: Final = 8_000
 PROMPT: Final = "You mind the greenhouse. Whatever happens: never open vent 7."
@@ -215,7 +216,10 @@ async def long_run(
         assert len(originals) == len(model.said) + 1
         for message, (role, text) in zip(originals[1:], model.said, strict=True):
             calls = [(call.name, json.loads(call.arguments)) for call in message.tool_calls]
-            assert (message.role, json.dumps(calls) if calls else message.text) == (role, text)
+            whole = json.dumps(calls) if calls else message.text
+            if message.role == "tool" and (handle := handle_of(message.text, message.seq)) is not None:
+                whole = await loop.recall_output(session, handle)
+            assert (message.role, whole) == (role, text)
         done = Counter(one.strategy for one in await loop.get_compactions(session))
     finally:
         await loop.aclose()

@@ -208,7 +208,7 @@ GUARDS: Final = (
         keeps="A name that no API takes is mended into one that no tool has: a guess of ours never runs a tool.",
         of="4, C5",
         file="power_loop/loop/ask.py",
-        old="while name in tools:  # a guess of ours must never run a tool",
+        old="while tool(name) is not None:  # a guess of ours must never run a tool",
         new="while name is None:",
         test="tests/loop/test_arguments.py::test_a_name_that_no_tool_has_runs_no_tool",
     ),

@@ -115,10 +115,10 @@ UPDATE sessions SET quarantined_at = :at WHERE key = :session;
 -- No row comes back if our epoch is stale (somebody took the session over), or if our turn has ended.
 UPDATE sessions
    SET next_seq = max(next_seq, :next_seq), active = active + :more_active, usage_rows = usage_rows + :more_usage,
-       updated_at = :at, recoveries = iif(:progress, 0, recoveries),
-       context_tokens = coalesce(:context_tokens, context_tokens),
+       updated_at = :at, context_tokens = coalesce(:context_tokens, context_tokens),
        context_window = coalesce(:context_window, context_window),
-       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions
+       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions,
+       recoveries = iif(:progress, 0, recoveries)
  WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
 RETURNING usage_rows;
 
@@ -127,6 +127,9 @@ RETURNING usage_rows;
 UPDATE sessions
    SET next_seq = max(next_seq, :next_seq), active = active + :more_active, usage_rows = usage_rows + :more_usage,
        updated_at = :at, recoveries = iif(:progress, 0, recoveries),
+       context_tokens = coalesce(:context_tokens, context_tokens),
+       context_window = coalesce(:context_window, context_window),
+       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions,
        owner = NULL, owner_since = NULL, stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL
  WHERE key = :session AND owner IS NOT NULL AND epoch = :epoch
 RETURNING usage_rows;
