@@ -90,11 +90,13 @@ class Window:
         known, is the size of the whole context as counted.
         """
         units = [tuple(entries) for entries in view.units()]
-        estimated = sum(measure.tokens(entry.wire) for entry in view)
+        measured = {entry.wire: measure.tokens(entry.wire) for entry in view}
+        estimated = sum(measured[entry.wire] for entry in view)
         scale = 1.0 if not tokens or not estimated else min(1.0, tokens / estimated)
 
         def size(wire: str) -> int:
-            return max(1, round(measure.tokens(wire) * scale))
+            known = measured.get(wire)
+            return max(1, round((measure.tokens(wire) if known is None else known) * scale))
 
         newest = _newest(units)
         return cls(
