@@ -70,7 +70,7 @@ def test_the_machine_finds_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) 
 def test_the_machine_finds_a_store_that(fault: str, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Machine, "host", host, raising=False)
     monkeypatch.setattr(Machine, "fault", fault)
-    monkeypatch.setattr(Machine, "patience", 1.0)
+    monkeypatch.setattr(Machine, "patience", 3.0)
     monkeypatch.setattr(Machine, "found", [])
     # A fault may show itself differently when Hypothesis tries the example again, which it then calls flaky.
     with pytest.raises((AssertionError, Flaky)):
