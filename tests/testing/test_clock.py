@@ -30,7 +30,7 @@ def look(what: str) -> str:
     clock.advance(0.25)
     return f"saw {what}"
 
-@tool
+@tool(result_limit=3)
 async def pay(amount: int) -> str:
     "Pays."
     clock.advance(1)
@@ -40,7 +40,7 @@ async def pay(amount: int) -> str:
             await asyncio.sleep(0.001)
     if amount > 100:
         raise OSError("the bank is closed")
-    return "paid" * 40
+    return "paid"
 
 script = [
     "hello",
@@ -57,10 +57,10 @@ script = [
 ]
 
 async def main():
-    usage = lambda request, _: Usage(prompt_tokens=200 if len(request.messages) > 8 else 20, completion_tokens=7)
+    usage = lambda request, _: Usage(prompt_tokens=320 if len(request.messages) > 8 else 20, completion_tokens=7)
     async with StatefulAgentLoop(
         llm=ScriptedLLM(script, usage=usage), db_path=sys.argv[1], tools=[look, pay],
-        config=AgentLoopConfig(context_window=256, system_prompt="be kind"), world=world(clock),
+        config=AgentLoopConfig(context_window=400, system_prompt="be kind"), world=world(clock),
     ) as loop:
         agent.append(loop)
         session.append((await loop.send("hi")).session_id)
