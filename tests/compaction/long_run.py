@@ -33,6 +33,12 @@ WINDOW: Final = 8_000
 PROMPT: Final = "You mind the greenhouse. Whatever happens: never open vent 7."
 PINNED: Final = "Standing order: report in degrees Celsius. The word of the day is tulip."
 LADDER: Final = ("clear_tool_results", "summary")
+BY_TIME: Final = {
+    "sql.begin", "sql.commit", "sql.advance_session", "sql.data_version", "sql.stops_requested",
+    "sql.sessions_with_inputs",
+}  # fmt: skip
+"""How often these are run depends on what is committed together, and how long it takes."""
+
 MOST: Final = 6_000
 """Characters of the largest result."""
 
@@ -103,7 +109,7 @@ class Model:
         return None
 
     def statements(self) -> int:
-        return sum(times for point, times in self.reached.items() if point.startswith("sql."))
+        return sum(times for point, times in self.reached.items() if point.startswith("sql.") and point not in BY_TIME)
 
     def _reply(self, asked: Asked) -> Reply:
         messages = asked.body["messages"]
