@@ -86,8 +86,7 @@ async def _refused(turn: Turn, refusal: ContextOverflowError) -> None:
             limit=refusal.limit,
             requested=refusal.requested,
             model_call=f.ModelCall(purpose="overflow", model=model, usage=counted, milliseconds=0),
-        ),
-        hold=True,
+        )
     )
 
 

@@ -101,7 +101,7 @@ async def _failed(turn: Turn, window: Window, tried: Tried, spent: Sequence[f.Mo
     overflowed = turn.snapshot.overflowed
     if tried.failures:
         failed = f.CompactionFailed(**turn.stamp, strategy=strategy, reason=reason, model_calls=tuple(spent))
-        await turn.record(failed, hold=True)
+        await turn.record(failed)
     else:
         turn.waits_for_a_count()
     if overflowed:
