@@ -77,7 +77,9 @@ async def _refused(turn: Turn, refusal: ContextOverflowError) -> None:
         raise refusal
     turn.refusal = refusal
     if refusal.limit is not None:
-        turn.limits = turn.limits.within(refusal.limit - (turn.gear.config.max_reply_tokens or 0))
+        room = max(1, refusal.limit - (turn.gear.config.max_reply_tokens or 0))
+        turn.gear.rooms[turn.model] = room
+        turn.limits = turn.limits.within(room)
     counted = None if refusal.requested is None else Usage(prompt_tokens=refusal.requested, completion_tokens=0)
     model = turn.model or ("" if turn.gear.llm is None else turn.gear.llm.model)
     await turn.record(

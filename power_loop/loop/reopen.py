@@ -96,7 +96,7 @@ def reopen(
         gear=gear,
         sink=sink,
         stop=stop,
-        limits=limits,
+        limits=limits.within(gear.rooms.get(begun.model, limits.window)),
         snapshot=snapshot,
         view=warm.view,
         next_seq=begun.next_seq,

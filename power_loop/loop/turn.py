@@ -39,6 +39,8 @@ class Gear:
     """Reads results that are shown in short. None: there is no store to read from."""
     measures: dict[str | None, Measure] = field(default_factory=dict)
     """What was learned of each model's tokens."""
+    rooms: dict[str | None, int] = field(default_factory=dict)
+    """What an endpoint said it takes of a model's context, less the reply, where it has refused a request."""
 
     @property
     def recall(self) -> Tool | None:

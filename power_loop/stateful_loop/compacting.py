@@ -43,7 +43,8 @@ async def compact(
     if info.archived:
         raise SessionArchivedError(session)
     history = await store.history(session)
-    config, limits = gear.config, Limits.of(gear.config)
+    config = gear.config
+    limits = Limits.of(config).within(gear.rooms.get(info.model, config.room))
     if strategies is not None:
         config = config.model_copy(update={"compaction": tuple(strategies), "when_full": ()})
     view = view_of(history.messages, replay=gear.llm is not None and gear.llm.replay_reasoning)

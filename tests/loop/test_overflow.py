@@ -85,6 +85,14 @@ async def test_the_figures_are_stored_history_is_folded_once_and_the_model_asked
         assert result.context_left == round(100 * (1 - in_use / 1500), 1), "of the window that the endpoint has"
 
 
+async def test_what_an_endpoint_said_of_its_window_is_remembered(tmp_path: Path, narrow: ScriptedServer) -> None:
+    async with open_loop(tmp_path, service(narrow)) as loop:
+        await filled(loop, 40)
+        usage = await loop.get_usage("s")
+        assert [call.purpose for call in usage].count("overflow") == 1, "then history is folded before it is refused"
+        assert len(await loop.get_compactions("s")) > 2
+
+
 async def test_between_rounds_too(tmp_path: Path, narrow: ScriptedServer) -> None:
     async with open_loop(tmp_path, service(narrow), tools=[look]) as loop:
         await filled(loop, 10)
