@@ -104,3 +104,8 @@ __all__ = [
     "ToolDefinitionError",
     "WindowTooSmallError",
 ]
+
+for _name in __all__:  # tracebacks and pickles name the place where users find them, not the file
+    _error = globals()[_name]
+    if _error.__module__.startswith(f"{__name__}."):
+        _error.__module__ = __name__
