@@ -173,8 +173,10 @@ class HistoryCompacted(Fact):
     before_tokens: int
     after_tokens: int
     window: int
+    model: str | None = None
+    """Which model wrote the note; None: none did."""
     model_calls: tuple[ModelCall, ...] = ()
-    """What was asked for it: one request, or several if they were too long themselves."""
+    """What was paid for it, of use or not."""
 
     @property
     def context(self) -> Context:

@@ -38,7 +38,7 @@ class CompactionError(PowerLoopError):
 
     def __init__(self, session_id: str, reason: str) -> None:
         self.session_id, self.reason = session_id, reason
-        super().__init__(f"session {session_id} was not compacted: {reason}; nothing was changed")
+        super().__init__(f"session {session_id} was not compacted: {reason}; its history is as it was")
 
 
 class CompactionNotFoundError(SessionError):

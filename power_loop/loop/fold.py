@@ -51,7 +51,12 @@ async def fold(turn: Turn, *, full: bool = False) -> None:
         await _failed(turn, window, tried, summaries.spent)
         return
     turn.gear.world.reached("loop.fold")
-    await turn.record(compacted(tried.compaction, turn.stamp, turn.next_seq, turn.limits.window, summaries.spent))
+    failed = [
+        f.CompactionFailed(**turn.stamp, strategy=strategy, reason=reason) for strategy, reason in tried.failures[-1:]
+    ]
+    await turn.record(
+        *failed, compacted(tried.compaction, turn.stamp, turn.next_seq, turn.limits.window, summaries)
+    )
 
 
 async def make_room(window: Window, config: AgentLoopConfig, limits: Limits, *, full: bool) -> Tried:
@@ -66,7 +71,7 @@ async def make_room(window: Window, config: AgentLoopConfig, limits: Limits, *, 
 
 
 def compacted(
-    found: Compaction, stamp: f.Stamp, next_seq: int, window: int, spent: Sequence[f.ModelCall]
+    found: Compaction, stamp: f.Stamp, next_seq: int, window: int, summaries: Summaries
 ) -> f.HistoryCompacted:
     """The fact that a compaction is."""
     return f.HistoryCompacted(
@@ -80,7 +85,8 @@ def compacted(
         before_tokens=found.before_tokens,
         after_tokens=found.after_tokens,
         window=window,
-        model_calls=tuple(spent),
+        model=summaries.writer_of(found.steads[0].wire),
+        model_calls=tuple(summaries.spent),
     )
 
 

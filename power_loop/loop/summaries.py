@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from llm_client.service import ChatRequest
+from power_loop.compaction.notes import note_message
 from power_loop.compaction.summary import summary_request, summary_text, without_oldest_results
 from power_loop.compaction.window import NotFolded
 from power_loop.engine import facts as f
@@ -34,6 +35,12 @@ class Summaries:
         self._model = model
         self._window = window
         self.spent: list[f.ModelCall] = []
+        self._written: dict[str, str] = {}
+        """Who wrote which note."""
+
+    def writer_of(self, note: str) -> str | None:
+        """The model that wrote a note, by the note's wire text; None if it was not written here."""
+        return self._written.get(note)
 
     async def __call__(self, entries: Sequence[Entry], max_tokens: int) -> str:
         """A summary of these messages. Where they are too long for a request, the oldest results go with their calls.
@@ -45,8 +52,6 @@ class Summaries:
         left, characters = entries, round(CHARS * self._window)
         for _ in range(TRIES):
             left = without_oldest_results(left, characters=characters)
-            if not left:
-                break
             request = summary_request(
                 left, model=self._model, max_chars=characters, max_tokens=max_tokens, extra=self._gear.config.extra
             )
@@ -76,4 +81,6 @@ class Summaries:
         self.spent.append(
             f.ModelCall(purpose="summary", model=answer.model, usage=answer.usage, milliseconds=milliseconds)
         )
-        return summary_text(answer.message)
+        text = summary_text(answer.message)
+        self._written[note_message(text)] = answer.model
+        return text

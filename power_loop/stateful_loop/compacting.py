@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from power_loop.compaction.ladder import Strategy
@@ -10,7 +11,7 @@ from power_loop.compaction.window import Window
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
 from power_loop.engine.turns import SessionState
-from power_loop.errors import CompactionError, SessionArchivedError, SessionBusyError, SessionClosedError
+from power_loop.errors import CompactionError, SessionArchivedError, SessionBusyError, SessionClosedError, SessionError
 from power_loop.loop.fold import compacted, make_room
 from power_loop.loop.reopen import view_of
 from power_loop.loop.stop import StopSignal
@@ -26,7 +27,7 @@ from power_loop.values import SessionId
 async def compact(
     store: SessionStore, gear: Gear, session: SessionId, strategies: Sequence[Strategy] | None, stop: StopSignal
 ) -> CompactionInfo | None:
-    """Fold a session's history now; None if there is nothing to fold.
+    """Fold a session's history now; None if there is nothing to fold. What it cost is recorded, also if it failed.
 
     Nothing is held while a model writes the summary: the commit is refused if anybody had the session since it was
     read. So nobody waits for it, and if the process dies nothing has changed.
@@ -65,11 +66,15 @@ async def compact(
     # Asked for by a person: as little as can be is left, wherever the context stands now.
     window = replace(window, target=min(window.target, window.tokens // 2))
     tried = await make_room(window, config, limits, full=strategies is None and window.tokens >= limits.full_at)
-    if tried.compaction is None:
-        if tried.failures:
-            raise CompactionError(session, "; ".join(f"{name}: {reason}" for name, reason in tried.failures))
-        return None
     stamp: f.Stamp = {"session": session, "turn": info.turns}
+    if tried.compaction is None:
+        if not tried.failures:
+            return None
+        strategy, reason = tried.failures[-1]
+        failed = f.CompactionFailed(**stamp, strategy=strategy, reason=reason, model_calls=tuple(summaries.spent))
+        with suppress(SessionError):  # somebody has the session by now; that is no reason not to say why this failed
+            await store.count_failed_compaction(session, failed)
+        raise CompactionError(session, "; ".join(f"{name}: {reason}" for name, reason in tried.failures))
     gear.world.reached("loop.fold")
-    fact = compacted(tried.compaction, stamp, info.messages + 1, limits.window, summaries.spent)
+    fact = compacted(tried.compaction, stamp, info.messages + 1, limits.window, summaries)
     return await store.compact_session(session, history.epoch, fact)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import Fact, HistoryCompacted, NewMessage
+from power_loop.engine.facts import CompactionFailed, Fact, HistoryCompacted, NewMessage
 from power_loop.store.listing import Listing
 from power_loop.store.reads import History
 from power_loop.store.records import (
@@ -158,6 +158,10 @@ class SessionStore(Protocol):
 
     async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> CompactionInfo:
         """Fold history outside a turn. See `transactions.compact.compact_session`."""
+        ...
+
+    async def count_failed_compaction(self, session: SessionId, fact: CompactionFailed) -> None:
+        """Write down that a compaction outside a turn failed, and what it cost."""
         ...
 
     async def undo_compaction(self, session: SessionId) -> CompactionInfo:

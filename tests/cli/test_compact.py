@@ -78,12 +78,15 @@ def test_without_a_model_strategies_are_named(db: Path) -> None:
 
 @pytest.mark.acceptance("L5", "E6")
 def test_what_cannot_be_changes_nothing(db: Path) -> None:
-    before = rows(db)
-    missing = compact(db)
-    assert (missing.code, "no model" in missing.err) == (7, True)
+    told = shown(db)["messages"]
     with ScriptedServer(lambda _: "") as mute:
         empty = compact(db, server=mute)
     assert (empty.code, "[compaction.failed]" in empty.err) == (7, True)
+    assert shown(db)["messages"] == told
+    assert "1 compaction failed" in run("show", "s", "--db", str(db), cwd=db.parent).out
+    before = rows(db)
+    missing = compact(db)
+    assert (missing.code, "no model" in missing.err) == (7, True)
     assert compact(db, "--strategy", "best").code == 2
     assert compact(db, "--undo", "--strategy", "summary").code == 2
     assert run("compact", "nobody", "--strategy", "user_words", "--db", str(db), cwd=db.parent).code == 3

@@ -247,6 +247,26 @@ async def test_a_summary_that_fails_changes_nothing(tmp_path: Path, how: str) ->
         over.set()
 
 
+@pytest.mark.acceptance("E6")
+async def test_where_the_window_is_really_full_what_needs_no_model_steps_in(tmp_path: Path) -> None:
+    full = Usage(prompt_tokens=960, completion_tokens=10)
+    model = Model(SMALL, "one", full, f"two {LONG}", SMALL, "three", summary=" ")
+    async with open_loop(tmp_path, model.llm, **WINDOW) as loop:
+        await grown(loop)
+        events = [event async for event in loop.stream("third", "s")]
+        failed, folded = (e for e in events if isinstance(e, f.CompactionFailed | f.HistoryCompacted))
+        assert isinstance(failed, f.CompactionFailed)
+        assert failed.strategy == "summary"
+        assert isinstance(folded, f.HistoryCompacted)
+        assert (folded.strategy, folded.model) == ("keep_first_and_last", None)
+        (done,) = await loop.get_compactions("s")
+        assert (done.strategy, done.model) == ("keep_first_and_last", None)
+        assert [call.purpose for call in await loop.get_usage("s")] == ["answer", "answer", "summary", "answer"]
+        assert (await loop.get_session("s")).failed_compactions == 0
+        assert shown(model.asked[-1])[-1] == "user: third"
+        assert await history_is_valid(loop, "s")
+
+
 @pytest.mark.acceptance("C6", "E6")
 async def test_a_turn_can_be_stopped_while_it_sums_up(tmp_path: Path) -> None:
     entered = asyncio.Event()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from power_loop import StatefulAgentLoop, open_store
-from power_loop.engine.facts import HistoryCompacted, NewMessage
+from power_loop.engine.facts import CompactionFailed, HistoryCompacted, NewMessage
 from power_loop.errors import LoopClosedError
 from power_loop.store.contract import Claim, Input, Listing, NewSession, Resolution, SessionStore
 from power_loop.store.sqlite.store import SqliteStore
@@ -62,6 +62,7 @@ async def test_a8_a_store_that_nobody_closes_gives_everything_back_when_it_is_go
         assert (await loop.send("again", "s", if_busy="raise")).final_text == "taken up"
 
 
+FAILED = CompactionFailed(session=S, turn=0, strategy="summary", reason="no")
 FOLDED = HistoryCompacted(
     session=S,
     turn=0,
@@ -96,6 +97,7 @@ USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "turns": lambda store: store.turns(S),
     "compactions": lambda store: store.compactions(S),
     "undo_compaction": lambda store: store.undo_compaction(S),
+    "count_failed_compaction": lambda store: store.count_failed_compaction(S, FAILED),
     "compact_session": lambda store: store.compact_session(S, 0, FOLDED),
     "usage": lambda store: store.usage(S, None),
     "queue_input": lambda store: store.queue_input(Input(session=S, body='{"role":"user"}')),

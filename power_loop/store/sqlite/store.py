@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import Fact, HistoryCompacted, NewMessage
+from power_loop.engine.facts import CompactionFailed, Fact, HistoryCompacted, NewMessage
 from power_loop.errors import LoopClosedError, StoreReadOnlyError
 from power_loop.shielding import uncancelled
 from power_loop.store import listing, reads, records
@@ -214,6 +214,10 @@ class SqliteStore:
     async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> records.CompactionInfo:
         at = self._world.micros()
         return await self._write(lambda db: compact.compact_session(db, at, self._owner(), session, epoch, fact))
+
+    async def count_failed_compaction(self, session: SessionId, fact: CompactionFailed) -> None:
+        at = self._world.micros()
+        await self._write(lambda db: compact.count_failed_compaction(db, at, self._owner(), session, fact))
 
     async def undo_compaction(self, session: SessionId) -> records.CompactionInfo:
         at = self._world.micros()

@@ -33,7 +33,6 @@ def fold_rows(db: Port, at: Micros, key: int, fact: f.HistoryCompacted, *, turn:
             raise StateError(f"message {seq} is not active and cannot be folded")
     for note in fact.notes:
         rows.insert_message(db, at, key, turn, note, note_of=number)
-    model = fact.model_calls[-1].model if fact.model_calls else None
     db.run(
         "insert_compaction",
         session=key,
@@ -47,10 +46,10 @@ def fold_rows(db: Port, at: Micros, key: int, fact: f.HistoryCompacted, *, turn:
         notes=len(fact.notes),
         before_tokens=fact.before_tokens,
         after_tokens=fact.after_tokens,
-        model=model,
+        model=fact.model,
         usage_rows=usage_rows,
         at=at,
-        crc=seals.compaction_seal(key, number, fact.strategy, model),
+        crc=seals.compaction_seal(key, number, fact.strategy, fact.model),
     )
     return number
 
@@ -85,6 +84,18 @@ def compact_session(
         context_window=fact.window,
     )
     return _compaction(db, session, number)
+
+
+def count_failed_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId, fact: f.CompactionFailed) -> None:
+    """Write down that a compaction outside a turn failed, and what it cost for nothing; history stays as it is.
+
+    Raises:
+        SessionBusyError, SessionNotFoundError, SessionArchivedError, SessionClosedError: nothing is changed.
+    """
+    session = _open(owner, rows.session_row(db, session_id))
+    for more, call in enumerate(fact.model_calls, 1):
+        rows.insert_usage(db, at, session.key, session.next_turn - 1, session.usage_rows + more, call)
+    db.run("count_failed_compaction", session=session.key, more_usage=len(fact.model_calls), at=at)
 
 
 def undo_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId) -> records.CompactionInfo:

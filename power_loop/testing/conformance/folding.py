@@ -33,6 +33,7 @@ def folding(*seqs: int, next_seq: int, text: str = "what was said") -> f.History
         before_tokens=900,
         after_tokens=90,
         window=1000,
+        model=spent().model,
         model_calls=(replace(spent(), purpose="summary"),),
     )
 
@@ -147,6 +148,21 @@ class FoldingRules(StoreRules):
             await store.compact_session(S, epoch, folding(1, 2, next_seq=8))
             assert (await store.turns(S))[-1].status == "interrupted"
             assert turn.claim.epoch < (await store.history(S)).epoch
+
+    async def test_what_a_failure_outside_a_turn_cost_is_on_the_bill(self, open_store: OpenStore) -> None:
+        async with opened(open_store) as store, opened(open_store) as other:
+            await grown(store)
+            before = await seen(store)
+            paid = (replace(spent(), purpose="summary"),) * 2
+            failed = f.CompactionFailed(session=S, turn=0, strategy="summary", reason="no", model_calls=paid)
+            await store.count_failed_compaction(S, failed)
+            assert await seen(store) == before
+            assert (await store.session_info(S)).failed_compactions == 1
+            assert [row.purpose for row in await store.usage(S, None)][-2:] == ["summary", "summary"]
+            await begun(other, text="meanwhile")
+            async with unchanged(store):
+                with pytest.raises(SessionBusyError):
+                    await store.count_failed_compaction(S, failed)
 
     async def test_failures_are_counted_until_one_succeeds(self, open_store: OpenStore) -> None:
         async with opened(open_store) as store:

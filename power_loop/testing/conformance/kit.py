@@ -116,6 +116,7 @@ class Driven:
         return f.HistoryCompacted(
             **self._stamp(), folded=seqs, notes=(note,), strategy="summary", before_tokens=900, after_tokens=90,
             window=1000,
+            model=spent().model,
             model_calls=(replace(spent(), purpose="summary"),),
         )  # fmt: skip
 

@@ -108,6 +108,11 @@ UPDATE sessions
        context_tokens = :context_tokens, context_window = coalesce(:context_window, context_window)
  WHERE key = :session AND epoch = :epoch;
 
+-- name: count_failed_compaction
+UPDATE sessions
+   SET failed_compactions = failed_compactions + 1, usage_rows = usage_rows + :more_usage, updated_at = :at
+ WHERE key = :session;
+
 -- name: quarantine_session
 UPDATE sessions SET quarantined_at = :at WHERE key = :session;
 
