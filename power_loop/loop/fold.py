@@ -54,9 +54,7 @@ async def fold(turn: Turn, *, full: bool = False) -> None:
     failed = [
         f.CompactionFailed(**turn.stamp, strategy=strategy, reason=reason) for strategy, reason in tried.failures[-1:]
     ]
-    await turn.record(
-        *failed, compacted(tried.compaction, turn.stamp, turn.next_seq, turn.limits.window, summaries)
-    )
+    await turn.record(*failed, compacted(tried.compaction, turn.stamp, turn.next_seq, turn.limits.window, summaries))
 
 
 async def make_room(window: Window, config: AgentLoopConfig, limits: Limits, *, full: bool) -> Tried:

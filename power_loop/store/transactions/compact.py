@@ -86,7 +86,9 @@ def compact_session(
     return _compaction(db, session, number)
 
 
-def count_failed_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId, fact: f.CompactionFailed) -> None:
+def count_failed_compaction(
+    db: Port, at: Micros, owner: Owner, session_id: SessionId, fact: f.CompactionFailed
+) -> None:
     """Write down that a compaction outside a turn failed, and what it cost for nothing; history stays as it is.
 
     Raises:
