@@ -1,6 +1,6 @@
 """A1, E2: killed at the statements of a compaction and of its undoing, in each strategy: nothing changed, or all of it.
 
-All of it: `python -m tests.crash.sweep --all --scenario tests.crash.folding:summary`, and so on.
+All of it: `python -m tests.crash.fold_sweep`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ import pytest
 from power_loop.testing.crash import CrashReport
 from power_loop.testing.crash.everywhere import all_points, once, run
 from power_loop.testing.crash.jury import Jury
+from tests.crash.fold_sweep import OF_A_COMPACTION, points_of
 from tests.crash.folding import HERE, NAMES
 
 SEED: Final = int(os.environ.get("CRASH_SEED", "2024"))
 WAYS: Final = ("retry", "abort", "new_resume")
 EACH: Final = 6
 """Points of a compaction that each way is tried from."""
-OF_A_COMPACTION: Final = (
-    "loop.fold", "sql.next_compaction", "sql.fold_message", "sql.insert_compaction", "sql.fold_session",
-    "sql.last_compaction", "sql.put_notes_out", "sql.restore_messages", "sql.undo_compaction",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +36,11 @@ def test_a_compaction_is_whole_or_not_there(strategy: str, jury: Jury) -> None:
     name = f"{HERE}:{strategy}"
     report = CrashReport(scenario=name, seed=SEED)
     chance = random.Random(f"{SEED} {strategy}")
-    points = [point for point in all_points(jury, name, report) if point.name in OF_A_COMPACTION]
+    points = points_of(jury, strategy, report)
     if strategy == "failing":
         points = chance.sample(all_points(jury, name, report), EACH)
     else:
-        assert {point.name for point in points} == set(OF_A_COMPACTION)
+        assert {point.name for point in points} == OF_A_COMPACTION
     for way in WAYS:
         run(jury, report, way, once(name, way, chance.sample(points, EACH)))
     report.check()
