@@ -83,6 +83,9 @@ async def test_the_figures_are_stored_history_is_folded_once_and_the_model_asked
         assert await history_is_valid(loop, "s")
         in_use = (usage.calls[-1].prompt_tokens or 0) + (usage.calls[-1].completion_tokens or 0)
         assert result.context_left == round(100 * (1 - in_use / 1500), 1), "of the window that the endpoint has"
+        last = [event for event in events if isinstance(event, f.AnswerReceived)][-1]
+        assert last.model_call.context is not None
+        assert last.model_call.context.left == result.context_left, "events say it too"
 
 
 async def test_what_an_endpoint_said_of_its_window_is_remembered(tmp_path: Path, narrow: ScriptedServer) -> None:
