@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from power_loop.engine.calls import CallState, OpenCall
     from power_loop.engine.turns import SessionState, TurnState
     from power_loop.errors import (
+        ApprovalChangedError,
+        ApprovalDecidedError,
+        ApprovalExpiredError,
         CallNotFoundError,
+        CallSettledError,
         ConfigError,
         ContextOverflowError,
         EpochLostError,
@@ -42,8 +46,8 @@ if TYPE_CHECKING:
     from power_loop.sink import JsonlSink, MessageSink, NullSink, StoreSink, TeeSink
     from power_loop.stateful_loop import Recovered, StatefulAgentLoop, StatefulResult
     from power_loop.store import SessionStore, open_store
-    from power_loop.store.records import QueuedInput, SessionInfo, StoredMessage
-    from power_loop.tools import Done, NotDone, Tool, ToolContext, ToolRegistry, Unknown, tool
+    from power_loop.store.records import QueuedInput, SessionInfo, StoredMessage, WaitInfo
+    from power_loop.tools import Done, NotDone, Tool, ToolContext, ToolRegistry, Unknown, ask_human, tool
     from power_loop.values import Effect, InDoubt, Status, World
 
 __version__ = "0.1.0"
@@ -54,7 +58,8 @@ _HOMES: Final = {
     "power_loop.engine.calls": "CallState OpenCall",
     "power_loop.engine.turns": "SessionState TurnState",
     "power_loop.errors": (
-        "CallNotFoundError ConfigError ContextOverflowError EpochLostError InputInvalidError LoopClosedError "
+        "ApprovalChangedError ApprovalDecidedError ApprovalExpiredError CallNotFoundError CallSettledError ConfigError "
+        "ContextOverflowError EpochLostError InputInvalidError LoopClosedError "
         "ModelError NotConfiguredError OutputInvalidError PowerLoopError SessionBusyError SessionExistsError "
         "SessionNotFoundError SessionPendingError SessionQuarantinedError StoreBusyError StoreDamagedError "
         "StoreError StoreSchemaError ToolChangedError ToolDefinitionError"
@@ -62,8 +67,8 @@ _HOMES: Final = {
     "power_loop.sink": "JsonlSink MessageSink NullSink StoreSink TeeSink",
     "power_loop.stateful_loop": "Recovered StatefulAgentLoop StatefulResult",
     "power_loop.store": "SessionStore open_store",
-    "power_loop.store.records": "QueuedInput SessionInfo StoredMessage",
-    "power_loop.tools": "Done NotDone Tool ToolContext ToolRegistry Unknown tool",
+    "power_loop.store.records": "QueuedInput SessionInfo StoredMessage WaitInfo",
+    "power_loop.tools": "Done NotDone Tool ToolContext ToolRegistry Unknown ask_human tool",
     "power_loop.values": "Effect InDoubt Status World",
 }
 """Where each public name lives."""
@@ -95,7 +100,11 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AgentLoopConfig",
+    "ApprovalChangedError",
+    "ApprovalDecidedError",
+    "ApprovalExpiredError",
     "CallNotFoundError",
+    "CallSettledError",
     "CallState",
     "ConfigError",
     "ContextOverflowError",
@@ -145,7 +154,9 @@ __all__ = [
     "TurnState",
     "Unknown",
     "Usage",
+    "WaitInfo",
     "World",
+    "ask_human",
     "open_store",
     "tool",
 ]

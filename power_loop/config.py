@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import pydantic_core
@@ -61,6 +61,11 @@ class AgentLoopConfig(BaseModel):
     """What becomes of an open call whose tool takes other arguments by now: `report` tells the model so in its result;
     `refuse` raises `ToolChangedError` before anything is written, also where the tool is gone; `accept` runs it if its
     arguments still pass."""
+    approvals: Mapping[str, Literal["always", "never"]] = Field(default_factory=dict)
+    """Which calls a person must approve, by tool name or pattern (`*`): `always`, `never`; what is not named here is as
+    its tool says. A session made with `approvals` of its own goes by those first."""
+    approval_timeout: float | None = Field(default=None, gt=0)
+    """Seconds after which an approval nobody has given is taken for denied, by whoever resumes then; None: never."""
     max_recoveries: int = Field(default=3, ge=1)
     """How often a session may be taken up again without progress before it is quarantined."""
     synchronous: Literal["FULL", "NORMAL"] = "FULL"

@@ -4,7 +4,7 @@
 -- tests/store/test_schema.py holds it equal to what the migrations give.
 
 PRAGMA application_id = 1347178320;
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 
 CREATE TABLE schema_migrations (
     version    INTEGER PRIMARY KEY,
@@ -33,7 +33,7 @@ CREATE TABLE sessions (
     stop_crc          INTEGER,
     archived_at       INTEGER,
     closed_at         INTEGER,
-    crc               INTEGER NOT NULL, recoveries INTEGER NOT NULL DEFAULT 0 CHECK (recoveries >= 0), quarantined_at INTEGER, failed_compactions INTEGER NOT NULL DEFAULT 0 CHECK (failed_compactions >= 0), context_tokens INTEGER CHECK (context_tokens >= 0), context_window INTEGER CHECK (context_window >= 1),
+    crc               INTEGER NOT NULL, recoveries INTEGER NOT NULL DEFAULT 0 CHECK (recoveries >= 0), quarantined_at INTEGER, failed_compactions INTEGER NOT NULL DEFAULT 0 CHECK (failed_compactions >= 0), context_tokens INTEGER CHECK (context_tokens >= 0), context_window INTEGER CHECK (context_window >= 1), events INTEGER NOT NULL DEFAULT 0 CHECK (events >= 0), approvals TEXT CHECK (approvals IS NULL OR json_valid(approvals)),
     CHECK ((owner IS NULL) = (owner_since IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_reason IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_crc IS NULL))
@@ -199,6 +199,57 @@ CREATE TABLE outputs (
     FOREIGN KEY (session, seq) REFERENCES messages (session, seq) ON DELETE CASCADE
 ) STRICT;
 
+CREATE TABLE waits (
+    session        INTEGER NOT NULL,
+    seq            INTEGER NOT NULL,
+    ordinal        INTEGER NOT NULL,
+    kind           TEXT    NOT NULL CHECK (kind IN ('approval', 'result')),
+    arguments      TEXT    NOT NULL,
+    arguments_hash TEXT    NOT NULL,
+    reason         TEXT,
+    asked_at       INTEGER NOT NULL,
+    expires_at     INTEGER,
+    decision       TEXT    CHECK (decision IN ('approved', 'denied', 'expired', 'answered')),
+    changed        TEXT,
+    said           TEXT,
+    failed         INTEGER NOT NULL DEFAULT 0 CHECK (failed IN (0, 1)),
+    decided_by     TEXT,
+    decided_at     INTEGER,
+    crc            INTEGER NOT NULL,
+    decision_crc   INTEGER,
+    PRIMARY KEY (session, seq, ordinal, kind),
+    FOREIGN KEY (session, seq, ordinal) REFERENCES calls (session, seq, ordinal) ON DELETE CASCADE,
+    -- What is decided says when, and is sealed; what is not has nobody's word.
+    CHECK ((decision IS NULL) = (decided_at IS NULL)),
+    CHECK ((decision IS NULL) = (decision_crc IS NULL)),
+    CHECK (decision IS NOT NULL OR (said IS NULL AND decided_by IS NULL)),
+    -- Only a result is answered, and it is the answer; only an approval may change what runs.
+    CHECK ((kind = 'result') = (decision = 'answered')),
+    CHECK (decision <> 'answered' OR said IS NOT NULL),
+    CHECK (changed IS NULL OR decision = 'approved'),
+    CHECK (failed = 0 OR decision = 'answered')
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE,
+    number  INTEGER NOT NULL CHECK (number >= 1),
+    facts   INTEGER NOT NULL CHECK (facts >= 1),
+    body    TEXT    NOT NULL CHECK (json_valid(body)),
+    at      INTEGER NOT NULL,
+    crc     INTEGER NOT NULL,
+    PRIMARY KEY (session, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rules (
+    session INTEGER NOT NULL REFERENCES sessions (key) ON DELETE CASCADE,
+    name    TEXT    NOT NULL CHECK (name <> ''),
+    memory  TEXT    NOT NULL CHECK (json_valid(memory)),
+    turn    INTEGER NOT NULL CHECK (turn >= 1),
+    at      INTEGER NOT NULL,
+    crc     INTEGER NOT NULL,
+    PRIMARY KEY (session, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE INDEX sessions_by_update ON sessions (updated_at);
 
 CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent IS NOT NULL;
@@ -224,6 +275,8 @@ CREATE UNIQUE INDEX one_waiting_input_a_request ON inputs (session, request_id) 
 CREATE UNIQUE INDEX one_input_a_message ON inputs (session, seq) WHERE seq IS NOT NULL;
 
 CREATE INDEX inputs_by_turn ON inputs (session, turn);
+
+CREATE INDEX waits_undecided ON waits (session, seq, ordinal) WHERE decision IS NULL;
 
 CREATE VIEW v_pending_calls AS
 SELECT s.id                                                                AS session_id,
@@ -359,3 +412,39 @@ SELECT s.id AS session_id, e.at AS at_micros,
          WHERE quarantined_at IS NOT NULL) e
   JOIN sessions s ON s.key = e.session
  ORDER BY s.key, e.at;
+
+CREATE VIEW v_approvals AS
+SELECT s.id                                                                AS session_id,
+       c.id                                                                AS call_id,
+       c.name                                                              AS name,
+       w.kind                                                              AS kind,
+       w.arguments                                                         AS arguments,
+       w.arguments_hash                                                    AS arguments_hash,
+       w.reason                                                            AS reason,
+       coalesce(w.decision, 'waiting')                                     AS decision,
+       w.changed                                                           AS changed_arguments,
+       w.said                                                              AS said,
+       w.decided_by                                                        AS decided_by,
+       c.state                                                             AS call_state,
+       strftime('%Y-%m-%dT%H:%M:%SZ', w.asked_at / 1000000, 'unixepoch')   AS asked_at,
+       strftime('%Y-%m-%dT%H:%M:%SZ', w.expires_at / 1000000, 'unixepoch') AS expires_at,
+       strftime('%Y-%m-%dT%H:%M:%SZ', w.decided_at / 1000000, 'unixepoch') AS decided_at
+  FROM waits w
+  JOIN calls c ON c.session = w.session AND c.seq = w.seq AND c.ordinal = w.ordinal
+  JOIN sessions s ON s.key = w.session;
+
+CREATE VIEW v_events AS
+SELECT s.id                                                        AS session_id,
+       e.number + f.key                                            AS number,
+       f.value ->> '$.turn'                                        AS turn,
+       f.value ->> '$.fact'                                        AS fact,
+       f.value                                                     AS body,
+       strftime('%Y-%m-%dT%H:%M:%SZ', e.at / 1000000, 'unixepoch') AS at
+  FROM events e
+  JOIN sessions s ON s.key = e.session, json_each(e.body) f;
+
+CREATE VIEW v_rules AS
+SELECT s.id AS session_id, r.name AS name, r.memory AS memory, r.turn AS turn,
+       strftime('%Y-%m-%dT%H:%M:%SZ', r.at / 1000000, 'unixepoch') AS at
+  FROM rules r
+  JOIN sessions s ON s.key = r.session;

@@ -16,6 +16,7 @@ result message and is never run again.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,6 +55,27 @@ class SettledBy(StrEnum):
     ABORT = "abort"
 
 
+class WaitKind(StrEnum):
+    """What a call waits for from outside."""
+
+    APPROVAL = "approval"
+    RESULT = "result"
+
+
+class Decision(StrEnum):
+    """What was said of a call that waits."""
+
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    """An approval nobody gave or refused in time: the call is denied."""
+    ANSWERED = "answered"
+    """The host gave its result."""
+
+
+WAITING_FOR_INPUT: Final = "waiting_for_input"
+"""How a started call of the host's is shown."""
+
 OPEN: Final = frozenset({CallState.REQUESTED, CallState.AWAITING_APPROVAL, CallState.STARTED})
 SETTLED: Final = frozenset(CallState) - OPEN
 
@@ -91,7 +113,7 @@ class OpenCall:
     """The JSON text as the model wrote it."""
     state: str
     """`requested`: it never ran. `in_doubt`: it was started and its outcome is unknown. `started`: it runs right now.
-    `awaiting_approval`: a person decides."""
+    `awaiting_approval`: a person decides. `waiting_for_input`: the host gives its result."""
     since: datetime
     effect: Effect
     attempt: int
@@ -99,6 +121,18 @@ class OpenCall:
     turn: int
     key: CallKey
     idempotency_key: str
+    decision: str | None = None
+    """What a person decided about it: `approved` once it may run, or what the next `resume` takes up."""
+
+    @property
+    def waits(self) -> bool:
+        """Somebody outside has the word."""
+        return self.state in (CallState.AWAITING_APPROVAL, WAITING_FOR_INPUT)
+
+
+def arguments_hash(arguments: str) -> str:
+    """16 hex digits of an arguments text: what an approval is bound to."""
+    return hashlib.blake2b(arguments.encode(), digest_size=8).hexdigest()
 
 
 def idempotency_key(session: str, born: Micros, key: CallKey) -> str:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TypeAlias
 
+from power_loop.engine.calls import CallState
 from power_loop.engine.limits import Limits
 from power_loop.engine.recover import Verdict, recover
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.engine.turns import TurnState
+from power_loop.values import Status
 
 
 @dataclass(frozen=True, slots=True)
 class AskModel:
     wrap_up: bool = False
     """The round limit is reached: no tools are offered and the answer ends the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskApprovals:
+    """Calls that may need an approval; those that do are asked about together, before anything runs."""
+
+    calls: tuple[CallView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +55,10 @@ class Compact:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """A person must decide about these calls; the turn ends, holding nothing."""
+    """Somebody outside has the word about these calls; the turn ends, holding nothing."""
 
     calls: tuple[CallView, ...]
+    status: Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,7 @@ class Rest:
     """The turn has ended."""
 
 
-Step: TypeAlias = AskModel | RunCalls | CloseRound | TakeInputs | Compact | Park | Rest
+Step: TypeAlias = AskModel | AskApprovals | RunCalls | CloseRound | TakeInputs | Compact | Park | Rest
 
 
 def decide(now: Snapshot, limits: Limits) -> Step:
@@ -76,10 +87,30 @@ def decide(now: Snapshot, limits: Limits) -> Step:
 def _act(now: Snapshot, limits: Limits) -> Step:
     if not now.calls:
         return CloseRound()
+    if unasked := tuple(call for call in now.calls if call.asks):
+        return AskApprovals(unasked)
     verdicts = [(call, recover(call, limits.in_doubt)) for call in now.calls]
     asked = tuple(call for call, verdict in verdicts if verdict is Verdict.ASK)
     if asked:
         # Nothing after an undecided call runs: it may depend on what that call did.
-        return Park(asked)
-    together = tuple(takewhile(lambda item: item[0].parallel, verdicts))
-    return RunCalls(together or (verdicts[0],))
+        return Park(asked, Status.PENDING_TOOLS)
+    ready = list(_within_reach(verdicts))
+    if not ready:
+        waiting = tuple(call for call, verdict in verdicts if verdict is Verdict.WAIT)
+        approvals = any(call.state is CallState.AWAITING_APPROVAL for call in waiting)
+        return Park(waiting, Status.AWAITING_APPROVAL if approvals else Status.WAITING_FOR_INPUT)
+    together = tuple(takewhile(lambda item: item[0].parallel, ready))
+    return RunCalls(together or (ready[0],))
+
+
+def _within_reach(verdicts: Iterable[tuple[CallView, Verdict]]) -> Iterator[tuple[CallView, Verdict]]:
+    """What may run while others wait: calls are taken in order, and one that runs alone lets none pass before it.
+
+    But for those a person approved: whoever did saw what waits before them.
+    """
+    held = False
+    for call, verdict in verdicts:
+        if verdict is Verdict.WAIT:
+            held = held or not call.parallel
+        elif not held or call.approved is not None:
+            yield call, verdict

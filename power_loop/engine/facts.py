@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from llm_client.service import Usage
 from power_loop.engine.outputs import Output
-from power_loop.values import CallKey, Effect, SessionId
+from power_loop.values import CallKey, Effect, Micros, SessionId
 
 if TYPE_CHECKING:
     from power_loop.engine.calls import CallState, SettledBy
@@ -138,6 +138,76 @@ class AnswerDropped(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerContinued(Fact):
+    """The model would have ended here, and was not done: its answer stands, and a note says what is missing."""
+
+    round: int
+    message: NewMessage
+    model_call: ModelCall
+    note: NewMessage
+    by: str
+    """Which rule wrote the note."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted(Fact):
+    """A rule of the loop says something to the model, as a user's message, before the next request."""
+
+    message: NewMessage
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCompleted(Fact):
+    """A call ended the turn: its arguments are the turn's outcome. `answer_seq`: the message that asks for it."""
+
+    answer_seq: int
+    stop_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What a call waits for somebody outside with."""
+
+    key: CallKey
+    arguments: str
+    """JSON text of what is to run; an approval is for that and nothing else."""
+    reason: str | None = None
+    """Why somebody is asked."""
+    expires_at: Micros | None = None
+    """When nobody's word counts as no."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalsRequested(Fact):
+    """These calls wait, durably, until a person has said yes or no."""
+
+    calls: tuple[Wait, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultsAwaited(Fact):
+    """These calls are the host's from here on: no function runs here, and its word is their result."""
+
+    calls: tuple[Wait, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a rule remembers of a session from here on: a JSON text."""
+
+    name: str
+    memory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesRemembered(Fact):
+    """Watchers have seen a round, or the steps have moved."""
+
+    memories: tuple[Memory, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallsStarted(Fact):
     """Intent before effect: once this is on disk the functions may be entered."""
 
@@ -235,6 +305,19 @@ class TurnInterrupted(Fact):
     """The owner died; found and written down by the process that came after."""
 
     stop_reason: str = "owner died"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalDecided(Fact):
+    """Somebody decided about a call, from outside its turn."""
+
+    key: CallKey
+    decision: str
+    """`approved`, `denied`, or `expired`: nobody said anything in time."""
+    by: str | None
+    reason: str | None = None
+    arguments: str | None = None
+    """JSON text of what is to run instead of what was asked about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What becomes of one open call: the rule that keeps unsafe things from running twice and anything from being skipped.
 
+awaiting approval, or the host's result -> Wait
 requested                    -> Run        it never ran
 started, read or idempotent  -> Run        again, under the same idempotency key
 started, once                -> Reconcile  if its tool can say what happened
@@ -27,12 +28,13 @@ class Verdict(Enum):
     RECONCILE = auto()
     REPORT = auto()
     ASK = auto()
+    WAIT = auto()
 
 
 def recover(call: CallView, policy: InDoubt) -> Verdict:
     """The one thing to do next with an open call."""
-    if call.state is CallState.AWAITING_APPROVAL:
-        return Verdict.ASK
+    if call.state is CallState.AWAITING_APPROVAL or (call.host and call.state is CallState.STARTED):
+        return Verdict.WAIT
     if not call.in_doubt:
         return Verdict.RUN
     if call.decision is not None:
@@ -51,7 +53,7 @@ def in_doubt(policy: InDoubt) -> Verdict:
     return {InDoubt.REPORT: Verdict.REPORT, InDoubt.RETRY: Verdict.RUN, InDoubt.ASK: Verdict.ASK}[policy]
 
 
-_ENDS: Final = (f.AnswerReceived, f.TurnParked, f.TurnFailed, f.TurnCancelled)
+_ENDS: Final = (f.AnswerReceived, f.TurnCompleted, f.TurnParked, f.TurnFailed, f.TurnCancelled)
 
 
 def is_progress(fact: f.Fact) -> bool:

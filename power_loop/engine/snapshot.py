@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -37,6 +38,12 @@ class CallView:
     """A tool of this name is registered in this process."""
     changed: bool = False
     """That tool takes other arguments than the one the model called."""
+    asks: bool = False
+    """Whether it needs an approval has yet to be asked."""
+    approved: str | None = None
+    """The arguments that a person approved; None: nobody had to."""
+    host: bool = False
+    """The host gives its result: once started it waits for that, and no function runs here."""
     parallel: bool = False
     reconciles: bool = False
 
@@ -86,14 +93,27 @@ class Snapshot:
             case f.CallsRequested():
                 tool_calls = self.tool_calls + len(fact.calls)
                 return self._answered(fact, state, rounds=self.rounds + 1, tool_calls=tool_calls)
+            case f.AnswerContinued():
+                continued = self._answered(fact, state, rounds=self.rounds + 1, tool_calls=self.tool_calls)
+                return replace(continued, context_tokens=continued._grown(fact.note))
+            case f.Noted():
+                return replace(self, state=state, context_tokens=self._grown(fact.message))
+            case f.ApprovalsRequested():
+                for request in fact.calls:
+                    check_move(self.call(request.key).state, CallState.AWAITING_APPROVAL)
+                asked = {request.key for request in fact.calls}
+                calls = tuple(
+                    replace(c, state=CallState.AWAITING_APPROVAL, asks=False) if c.key in asked else c
+                    for c in self.calls
+                )
+                return replace(self, state=state, calls=calls)
             case f.AnswerReceived():
                 wrap_up = fact.status == "hit_round_limit"
                 return self._answered(fact, state, rounds=self.rounds + (not wrap_up), tool_calls=self.tool_calls)
             case f.CallsStarted():
-                for key in fact.calls:
-                    check_move(self.call(key).state, CallState.STARTED)
-                calls = tuple(_started(c) if c.key in fact.calls else c for c in self.calls)
-                return replace(self, state=state, calls=calls)
+                return self._started(fact.calls, state)
+            case f.ResultsAwaited():
+                return self._started([wait.key for wait in fact.calls], state)
             case f.CallSettled():
                 check_move(self.call(fact.key).state, fact.state)
                 calls = tuple(c for c in self.calls if c.key != fact.key)
@@ -115,8 +135,22 @@ class Snapshot:
             case _:
                 return self if state is self.state else replace(self, state=state)
 
+    def _started(self, keys: Collection[CallKey], state: TurnState) -> Snapshot:
+        for key in keys:
+            check_move(self.call(key).state, CallState.STARTED)
+        calls = tuple(
+            replace(c, state=CallState.STARTED, attempt=c.attempt + 1, in_doubt=False) if c.key in keys else c
+            for c in self.calls
+        )
+        return replace(self, state=state, calls=calls)
+
     def _answered(
-        self, fact: f.CallsRequested | f.AnswerReceived, state: TurnState, *, rounds: int, tool_calls: int
+        self,
+        fact: f.CallsRequested | f.AnswerReceived | f.AnswerContinued,
+        state: TurnState,
+        *,
+        rounds: int,
+        tool_calls: int,
     ) -> Snapshot:
         """The context as the provider counted it, its answer included; where it counts nothing, our estimate."""
         context = self.context_with(fact.model_call.usage, fact.message.body)
@@ -136,7 +170,3 @@ class Snapshot:
 
     def _grown(self, *messages: f.NewMessage) -> int:
         return self.context_tokens + sum(self.measure.tokens(message.body) for message in messages)
-
-
-def _started(call: CallView) -> CallView:
-    return replace(call, state=CallState.STARTED, attempt=call.attempt + 1, in_doubt=False)

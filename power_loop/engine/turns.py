@@ -57,8 +57,15 @@ NEXT: Final[Mapping[tuple[TurnState, type[f.Fact]], TurnState]] = {
     (TurnState.ASKING, f.CompactionFailed): TurnState.ASKING,
     (TurnState.ASKING, f.ContextOverflowed): TurnState.ASKING,
     (TurnState.ASKING, f.InputSteered): TurnState.ASKING,
+    (TurnState.ASKING, f.AnswerContinued): TurnState.ASKING,
+    (TurnState.ASKING, f.Noted): TurnState.ASKING,
+    (TurnState.ASKING, f.RulesRemembered): TurnState.ASKING,
+    (TurnState.ASKING, f.TurnCompleted): TurnState.DONE,
     (TurnState.ACTING, f.CallsStarted): TurnState.ACTING,
     (TurnState.ACTING, f.CallSettled): TurnState.ACTING,
+    (TurnState.ACTING, f.ApprovalsRequested): TurnState.ACTING,
+    (TurnState.ACTING, f.ResultsAwaited): TurnState.ACTING,
+    (TurnState.ACTING, f.RulesRemembered): TurnState.ACTING,
     (TurnState.ACTING, f.RoundClosed): TurnState.ASKING,
     (TurnState.ACTING, f.TurnParked): TurnState.WAITING,
     (TurnState.ASKING, f.TurnFailed): TurnState.FAILED,
@@ -90,9 +97,18 @@ def after(state: TurnState, fact: f.Fact) -> TurnState:
 
 
 def session_state(
-    state: TurnState | None, status: str | None, *, driven: bool, open_calls: bool, quarantined: bool = False
+    state: TurnState | None,
+    status: str | None,
+    *,
+    driven: bool,
+    open_calls: bool,
+    waits: str | None = None,
+    quarantined: bool = False,
 ) -> SessionState:
-    """What a session is, from its last turn, whether somebody alive drives it, and whether calls are open."""
+    """What a session is, from its last turn, whether somebody alive drives it, and whether calls are open.
+
+    `waits`: the state of an open call that waits for somebody outside, if there is one.
+    """
     if quarantined:
         return SessionState.QUARANTINED
     if state is None or state is TurnState.DONE:
@@ -101,10 +117,8 @@ def session_state(
         return SessionState.RUNNING
     if state is TurnState.CANCELLED:
         return SessionState.STOPPED
-    if status == "awaiting_approval" and open_calls:
-        return SessionState.AWAITING_APPROVAL
-    if status == "waiting_for_input" and open_calls:
-        return SessionState.WAITING_FOR_INPUT
+    if waits is not None:
+        return SessionState(waits)
     if open_calls:
         return SessionState.INTERRUPTED_IN_TOOLS
     return SessionState.FAILED if state is TurnState.FAILED else SessionState.INTERRUPTED_BEFORE_MODEL

@@ -27,6 +27,9 @@ from power_loop.errors.context import (
     WindowTooSmallError,
 )
 from power_loop.errors.sessions import (
+    ApprovalChangedError,
+    ApprovalDecidedError,
+    ApprovalExpiredError,
     CallNotFoundError,
     CallSettledError,
     EpochLostError,
@@ -60,6 +63,9 @@ from power_loop.errors.use import (
 )
 
 __all__ = [
+    "ApprovalChangedError",
+    "ApprovalDecidedError",
+    "ApprovalExpiredError",
     "CallNotFoundError",
     "CallSettledError",
     "CompactionError",

@@ -172,6 +172,48 @@ class CallSettledError(SessionError):
         super().__init__(session_id, f"call {call_id!r} of session {session_id!r} is {state}; {way_out}")
 
 
+class ApprovalDecidedError(SessionError):
+    """Somebody decided otherwise about the call before; that stands. Nothing was changed."""
+
+    code = "approval.decided"
+
+    def __init__(self, session_id: str, call_id: str, decision: str, by: str | None) -> None:
+        self.call_id, self.decision, self.by = call_id, decision, by
+        super().__init__(
+            session_id,
+            f"call {call_id!r} of session {session_id!r} was {decision} already{'' if by is None else f' by {by}'}; "
+            "the first decision stands",
+        )
+
+
+class ApprovalExpiredError(SessionError):
+    """Nobody decided in time; the next `resume` denies the call. Nothing was changed."""
+
+    code = "approval.expired"
+
+    def __init__(self, session_id: str, call_id: str, expired_at: datetime) -> None:
+        self.call_id, self.expired_at = call_id, expired_at
+        super().__init__(
+            session_id,
+            f"the approval of call {call_id!r} of session {session_id!r} expired at {expired_at:%Y-%m-%d %H:%M:%S} "
+            f"UTC; resume({session_id!r}) tells the model so, and it may ask again",
+        )
+
+
+class ApprovalChangedError(SessionError):
+    """What whoever decided has seen is not what would run. Nothing was changed."""
+
+    code = "approval.changed"
+
+    def __init__(self, session_id: str, call_id: str, seen: str, current: str) -> None:
+        self.call_id, self.seen, self.current = call_id, seen, current
+        super().__init__(
+            session_id,
+            f"call {call_id!r} of session {session_id!r} has the arguments {current}, not {seen}; "
+            "look at it again with get_approvals() and decide about what it says",
+        )
+
+
 class ToolChangedError(SessionError):
     """Open calls are of tools that are gone or take other arguments by now, and the policy is to refuse."""
 

@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
 
 from llm_client.messages import ToolMessage, wire
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState, SettledBy, idempotency_key
+from power_loop.engine.calls import CallState, SettledBy
 from power_loop.engine.recover import Verdict, in_doubt
 from power_loop.engine.snapshot import CallView
-from power_loop.events.live import ToolProgress
 from power_loop.loop.outputs import in_short
+from power_loop.loop.running import Outcome, Ready, context_of, outcome_of
 from power_loop.loop.stop import give_up
 from power_loop.loop.turn import Turn
-from power_loop.tools import (
-    Arguments,
-    ArgumentsInvalid,
-    Done,
-    NotDone,
-    Tool,
-    ToolContext,
-    Unknown,
-    ask_reconcile,
-    encoded,
-    invoke,
-)
-from power_loop.values import cleaned
-
-T = TypeVar("T")
-
-MAX_ERROR_CHARS: Final = 4_000
-"""Of an exception's text, what the model is shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A call that passed every gate."""
-
-    call: CallView
-    tool: Tool
-    arguments: Arguments
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    state: CallState
-    text: str
+from power_loop.tools import ArgumentsInvalid, Done, NotDone, Unknown, ask_reconcile, encoded
 
 
 async def act(turn: Turn, batch: Sequence[tuple[CallView, Verdict]]) -> None:
@@ -61,21 +27,29 @@ async def act(turn: Turn, batch: Sequence[tuple[CallView, Verdict]]) -> None:
         Stopped: somebody stopped the turn; calls that were running stay `started`, in doubt.
         EpochLostError: another process took the session over; nothing more is recorded.
     """
-    ready = []
+    ready: list[Ready] = []
     for call, verdict in batch:
         if verdict is Verdict.REPORT or (verdict is Verdict.RECONCILE and not await _reconciled(turn, call)):
             await _report_or_leave(turn, call, verdict)
         elif _is_open(turn, call) and (passed := await _gated(turn, call)):
             ready.append(passed)
-    if ready:
-        await turn.record(f.CallsStarted(**turn.stamp, calls=tuple(item.call.key for item in ready)))
+    await _hand_over(turn, [item for item in ready if item.tool.external])
+    if ours := [item for item in ready if not item.tool.external]:
+        await turn.record(f.CallsStarted(**turn.stamp, calls=tuple(item.call.key for item in ours)))
         turn.gear.world.reached("loop.calls_started")
-        await _run(turn, ready)
+        await _run(turn, ours)
 
 
-async def _run(turn: Turn, ready: Sequence[_Ready]) -> None:
+async def _hand_over(turn: Turn, calls: Sequence[Ready]) -> None:
+    """Calls whose result the host gives: from here on they wait for it, on disk with whatever comes next."""
+    if calls:
+        waits = tuple(f.Wait(key=item.call.key, arguments=_text(item.call)) for item in calls)
+        await turn.record(f.ResultsAwaited(**turn.stamp, calls=waits), hold=True)
+
+
+async def _run(turn: Turn, ready: Sequence[Ready]) -> None:
     """Run started calls, all at once, and record each outcome as it comes."""
-    running = {asyncio.create_task(_outcome(turn, item), name=f"call {item.call.id}"): item for item in ready}
+    running = {asyncio.create_task(outcome_of(turn, item), name=f"call {item.call.id}"): item for item in ready}
     try:
         while running:
             done = await turn.stop.first(running)
@@ -90,53 +64,18 @@ async def _run(turn: Turn, ready: Sequence[_Ready]) -> None:
         raise
 
 
-async def _outcome(turn: Turn, ready: _Ready) -> _Outcome:
-    """Run one call to its end or its time limit. Never raises but by cancellation."""
-    tool = ready.tool
-    limit = turn.gear.config.tool_timeout if tool.timeout is None else tool.timeout
-    work = invoke(tool, ready.arguments, _context(turn, ready.call, ready.call.attempt + 1))
-    try:
-        return _Outcome(CallState.SUCCEEDED, encoded(await (work if limit is None else _within(limit, work))))
-    except _TooLong:
-        return _Outcome(
-            CallState.TIMED_OUT,
-            f"Error: {tool.name} gave no result within {limit:g} s and was stopped; "
-            "what it was doing may have happened fully, partly or not at all.",
-        )
-    except Exception as error:  # noqa: BLE001 - a tool may raise anything; the model is told
-        return _Outcome(CallState.FAILED, f"Error: {_described(error)}")
-
-
-class _TooLong(Exception):  # noqa: N818 - a signal, not an error
-    """A call took longer than its tool may. No `TimeoutError`: the tool itself may raise one."""
-
-
-async def _within(limit: float, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is left behind if it goes on after its cancellation."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task}, timeout=limit)
-    except asyncio.CancelledError:
-        await give_up([task])
-        raise
-    if not task.done():
-        await give_up([task])
-        raise _TooLong
-    return task.result()
-
-
 async def _reconciled(turn: Turn, call: CallView) -> bool:
     """Ask the tool what became of a call in doubt. False if nobody can tell: then the policy decides."""
     tool = turn.gear.tool(call.name)
     assert tool is not None
     try:
-        arguments = tool.arguments(call.arguments)
+        arguments = tool.arguments(_text(call))
     except ArgumentsInvalid:
         return False
     await turn.flush()  # asking may take long: what is known by now is recorded first
-    said = await turn.stop.run(ask_reconcile(tool, arguments, _context(turn, call, call.attempt)))
+    said = await turn.stop.run(ask_reconcile(tool, arguments, context_of(turn, call, call.attempt)))
     if isinstance(said, Done):
-        await _settle(turn, call, _Outcome(CallState.SUCCEEDED, encoded(said.result)), SettledBy.RECONCILE)
+        await _settle(turn, call, Outcome(CallState.SUCCEEDED, encoded(said.result)), SettledBy.RECONCILE)
     return isinstance(said, Done | NotDone) and not isinstance(said, Unknown)
 
 
@@ -149,10 +88,10 @@ async def _report_or_leave(turn: Turn, call: CallView, verdict: Verdict) -> None
         f"[outcome unknown] {call.name} was cut off while it was running. The call may have happened fully, "
         "partly or not at all. Check what happened before you repeat it."
     )
-    await _settle(turn, call, _Outcome(CallState.REPORTED, text), SettledBy.REPORT)
+    await _settle(turn, call, Outcome(CallState.REPORTED, text), SettledBy.REPORT)
 
 
-async def _gated(turn: Turn, call: CallView) -> _Ready | None:
+async def _gated(turn: Turn, call: CallView) -> Ready | None:
     """The call, if its tool is there and takes its arguments; else it never runs, and its result is what is wrong."""
     tool = turn.gear.tool(call.name)
     if tool is None:
@@ -168,7 +107,7 @@ async def _gated(turn: Turn, call: CallView) -> _Ready | None:
         )
         return None
     try:
-        return _Ready(call, tool, tool.arguments(call.arguments))
+        return Ready(call, tool, tool.arguments(_text(call)))
     except ArgumentsInvalid as error:
         await _refuse(turn, call, f"Error: {error}")
         return None
@@ -177,10 +116,10 @@ async def _gated(turn: Turn, call: CallView) -> _Ready | None:
 async def _refuse(turn: Turn, call: CallView, text: str) -> None:
     if call.attempt:
         text += " The call was started before; it may have happened fully, partly or not at all."
-    await _settle(turn, call, _Outcome(CallState.FAILED, text), SettledBy.GATE)
+    await _settle(turn, call, Outcome(CallState.FAILED, text), SettledBy.GATE)
 
 
-async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, *, hold: bool = True) -> None:
+async def _settle(turn: Turn, call: CallView, outcome: Outcome, by: SettledBy, *, hold: bool = True) -> None:
     """Record a result, whole if the model is shown a part of it, and the end of the round with the last one.
 
     `hold` lets it wait for the commit of whatever comes next; only where nothing else runs meanwhile. The last one is
@@ -189,6 +128,8 @@ async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, 
     seq = call.key.seq + 1 + call.key.ordinal
     ran = by in (SettledBy.RUN, SettledBy.RECONCILE)
     shown, output = await in_short(turn, call, seq, outcome.text, ran=ran)
+    if _text(call) != call.arguments:
+        shown = f"[A person approved this call with other arguments: {_text(call)}]\n{shown}"
     body = wire(ToolMessage(content=shown, tool_call_id=call.id))
     facts: list[f.Fact] = [
         f.CallSettled(
@@ -206,25 +147,10 @@ async def _settle(turn: Turn, call: CallView, outcome: _Outcome, by: SettledBy, 
     await turn.record(*facts, hold=hold and not last, ahead=last)
 
 
+def _text(call: CallView) -> str:
+    """What a call runs with: what the model wrote, or what a person approved in its place."""
+    return call.arguments if call.approved is None else call.approved
+
+
 def _is_open(turn: Turn, call: CallView) -> bool:
     return any(view.key == call.key for view in turn.snapshot.calls)
-
-
-def _context(turn: Turn, call: CallView, attempt: int) -> ToolContext:
-    loop = asyncio.get_running_loop()
-
-    def tell(progress: object) -> None:
-        loop.call_soon_threadsafe(turn.publish, ToolProgress(call.id, call.name, progress))  # type: ignore[arg-type]
-
-    return ToolContext(
-        session_id=turn.session,
-        call_id=call.id,
-        idempotency_key=idempotency_key(turn.session, turn.born, call.key),
-        attempt=attempt,
-        listener=tell,
-    )
-
-
-def _described(error: BaseException) -> str:
-    text = cleaned(f"{type(error).__name__}: {error}")
-    return text if len(text) <= MAX_ERROR_CHARS else f"{text[:MAX_ERROR_CHARS]} [...]"

@@ -5,16 +5,35 @@ The engine decides, the steps do, and every step records what it did before the 
 
 from __future__ import annotations
 
+from typing import Final
+
 from llm_client.errors import ModelError
 from power_loop.engine import facts as f
-from power_loop.engine.decide import AskModel, CloseRound, Compact, Park, Rest, RunCalls, TakeInputs, decide
+from power_loop.engine.decide import (
+    AskApprovals,
+    AskModel,
+    CloseRound,
+    Compact,
+    Park,
+    Rest,
+    RunCalls,
+    TakeInputs,
+    decide,
+)
 from power_loop.loop.act import act
+from power_loop.loop.approvals import ask_approvals
 from power_loop.loop.ask import ask
 from power_loop.loop.fold import fold
 from power_loop.loop.steer import take_in
 from power_loop.loop.stop import Stopped
 from power_loop.loop.turn import Ending, Turn
 from power_loop.values import Status, cleaned
+
+_WAITS: Final = {
+    Status.PENDING_TOOLS: "in doubt wait for a person; resolve() them, then resume()",
+    Status.AWAITING_APPROVAL: "wait for an approval; approve() or deny() them, then resume()",
+    Status.WAITING_FOR_INPUT: "wait for their results; submit_results() goes on",
+}
 
 
 async def drive(turn: Turn) -> Ending:
@@ -33,6 +52,8 @@ async def drive(turn: Turn) -> Ending:
             match step:
                 case AskModel(wrap_up):
                     await ask(turn, wrap_up=wrap_up)
+                case AskApprovals(calls):
+                    await ask_approvals(turn, calls)
                 case RunCalls(batch):
                     await act(turn, batch)
                 case CloseRound():
@@ -41,8 +62,8 @@ async def drive(turn: Turn) -> Ending:
                     await take_in(turn)
                 case Compact(full):
                     await fold(turn, full=full)
-                case Park(calls):
-                    await _park(turn, len(calls))
+                case Park(calls, status):
+                    await _park(turn, len(calls), status)
     except Stopped as stopped:
         await _stop(turn, stopped)
     except ModelError as error:
@@ -52,10 +73,10 @@ async def drive(turn: Turn) -> Ending:
     return turn.ending
 
 
-async def _park(turn: Turn, undecided: int) -> None:
-    reason = f"{undecided} call(s) in doubt wait for a person; resolve() them, then resume()"
-    await turn.record(f.TurnParked(**turn.stamp, status=Status.PENDING_TOOLS, stop_reason=reason))
-    turn.ending = Ending(Status.PENDING_TOOLS, reason, "")
+async def _park(turn: Turn, calls: int, status: Status) -> None:
+    reason = f"{calls} call(s) {_WAITS[status]}"
+    await turn.record(f.TurnParked(**turn.stamp, status=status, stop_reason=reason))
+    turn.ending = Ending(status, reason, "")
 
 
 async def _stop(turn: Turn, stopped: Stopped) -> None:

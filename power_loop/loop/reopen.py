@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
+
+import pydantic_core
 
 from llm_client.messages import replayed
 from power_loop.engine import facts as f
@@ -12,6 +15,7 @@ from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.events.live import Event
 from power_loop.loop.drift import careful, changed
+from power_loop.loop.policy import Policy
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.turn import Counted, Gear, Turn
 from power_loop.sink import MessageSink
@@ -77,12 +81,13 @@ def reopen(
             Entry(place=message.seq, seq=message.seq, role=message.role, wire=message.body, pinned=message.pinned)
         )
     measure = gear.measures.get(begun.model, CAREFUL)
+    policy = Policy((_words(begun.approvals), gear.config.approvals))
     snapshot = Snapshot(
         turn=begun.claim.turn,
         state=begun.state,
         rounds=begun.rounds,
         tool_calls=begun.tool_calls,
-        calls=tuple(_view(call, gear) for call in begun.calls),
+        calls=tuple(_view(call, gear, policy) for call in begun.calls),
         context_tokens=warm.context_tokens + sum(measure.tokens(message.body) for message in begun.added),
         may_fold=warm.may_fold,
         fold_from=warm.fold_from,
@@ -103,6 +108,7 @@ def reopen(
         model=begun.model,
         listener=listener,
         take_inputs=take_inputs,
+        policy=policy,
     )
     turn.counted = warm.counted
     return turn
@@ -129,8 +135,13 @@ def kept(turn: Turn, claim: Claim) -> Warm:
     )
 
 
-def _view(call: CallInfo, gear: Gear) -> CallView:
+def _words(approvals: str | None) -> Mapping[str, str]:
+    return {} if approvals is None else cast("dict[str, str]", pydantic_core.from_json(approvals))
+
+
+def _view(call: CallInfo, gear: Gear, policy: Policy) -> CallView:
     tool = gear.tool(call.name)
+    approved = None if call.approval is None else call.approval.approved
     return CallView(
         key=call.key,
         id=call.id,
@@ -145,6 +156,9 @@ def _view(call: CallInfo, gear: Gear) -> CallView:
         changed=gear.config.tool_drift != "accept" and changed(call, tool),
         parallel=tool is not None and tool.parallel,
         reconciles=tool is not None and tool.reconcile is not None,
+        asks=call.state is CallState.REQUESTED and approved is None and policy.may_ask(tool),
+        approved=approved,
+        host=call.host,
     )
 
 

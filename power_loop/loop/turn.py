@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.errors import ContextOverflowError, PowerLoopError
 from power_loop.events.live import Event
+from power_loop.loop.policy import Policy
 from power_loop.loop.stop import StopSignal
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
@@ -108,6 +109,7 @@ class Turn:
         model: str | None,
         listener: Callable[[Event], None] | None,
         take_inputs: Callable[[], Awaitable[tuple[f.NewMessage, ...]]],
+        policy: Policy,
     ) -> None:
         self.session = session
         self.key = key
@@ -129,6 +131,7 @@ class Turn:
         self.listener = listener
         self.take_inputs = take_inputs
         """Commits the inputs that wait to steer this turn, as messages of it."""
+        self.policy = policy
         self.usage = Usage(prompt_tokens=0, completion_tokens=0)
         self.ending: Ending | None = None
         self.rounds = 0
@@ -228,6 +231,8 @@ class Turn:
             known=tool is not None,
             parallel=tool is not None and tool.parallel,
             reconciles=tool is not None and tool.reconcile is not None,
+            asks=self.policy.may_ask(tool),
+            host=tool is not None and tool.external,
         )
 
     def input_waits(self) -> None:
@@ -237,6 +242,12 @@ class Turn:
     def waits_for_a_count(self) -> None:
         """There is nothing to fold until the provider has counted again."""
         self.snapshot = replace(self.snapshot, may_fold=False)
+
+    def asked(self, calls: Collection[CallView]) -> None:
+        """Whether these calls need an approval is settled."""
+        keys = {call.key for call in calls}
+        kept = tuple(replace(call, asks=False) if call.key in keys else call for call in self.snapshot.calls)
+        self.snapshot = replace(self.snapshot, calls=kept)
 
     def cannot_reconcile(self, key: CallKey) -> None:
         """The tool's own word on a call in doubt was no help; the policy decides."""
@@ -293,6 +304,16 @@ class Turn:
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + 1
                 self.spend(fact.model_call.usage)
+            case f.AnswerContinued():
+                self.rounds += 1
+                self._learn(fact.message.seq, fact.model_call.usage)
+                self._add(fact.message)
+                self._add(fact.note)
+                self.next_seq = fact.note.seq + 1
+                self.spend(fact.model_call.usage)
+            case f.Noted():
+                self._add(fact.message)
+                self.next_seq = fact.message.seq + 1
             case f.AnswerDropped():
                 self.spend(fact.model_call.usage)
             case f.CallSettled():

@@ -84,6 +84,19 @@ def metadata_text(given: object) -> str | None:
     return storable("metadata", text)
 
 
+def approvals_text(given: object) -> str | None:
+    """The JSON text of which calls a person must approve in a session."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise InputInvalidError("approvals", f"is a {type(given).__name__}", "give a dict from tool names to words")
+    words = {
+        short_text("a tool's name in approvals", name): one_of(f"approvals[{name!r}]", word, ("always", "never"))
+        for name, word in given.items()
+    }
+    return compact_json(words)
+
+
 def short_text(what: str, given: object) -> str:
     """A name or an id of the app's: text of 1 to 200 characters."""
     if not isinstance(given, str):

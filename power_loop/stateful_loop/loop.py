@@ -11,17 +11,17 @@ from power_loop.events import Event, Feed
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import IfBusy, Manner, OnPending
+from power_loop.stateful_loop.deciding import Deciding
 from power_loop.stateful_loop.recovery import Policy, Recovered, Recovery, checked_policy
 from power_loop.stateful_loop.results import StatefulResult
 from power_loop.stateful_loop.runner import note_lost
-from power_loop.stateful_loop.sessions import Sessions
 from power_loop.stateful_loop.watch import StopEvent
 from power_loop.store.contract import Input
 from power_loop.values import InDoubt
 from power_loop.values import session_id as checked_id
 
 
-class StatefulAgentLoop(Sessions):
+class StatefulAgentLoop(Deciding):
     """A crash-safe agent: `async with StatefulAgentLoop(...) as loop: await loop.send("hello")`.
 
     `llm` and `tools` may be absent: inspecting, aborting and resolving need neither. The store is the SQLite file at
@@ -222,7 +222,7 @@ class StatefulAgentLoop(Sessions):
             self._check_fits(body)
         request = None if request_id is None else inputs.short_text("request_id", request_id)
         own = None if request is None else inputs.session_of_request(request)
-        create = self._new_session(own, None, None, None, None) if session_id is None else None
+        create = self._new_session(own) if session_id is None else None
         return Input(
             session=checked_id(session_id) if create is None else create.id,
             body=body,

@@ -95,18 +95,20 @@ class Sessions(Looking):
         model: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         parent: str | None = None,
+        approvals: Mapping[str, str] | None = None,
     ) -> str:
         """Make a session, with an id of yours or a new one; its id. On disk when this returns.
 
         `system_prompt` and `model` override the configuration's for this session and stay with it; `parent` links it to
-        another, with which it is closed and deleted.
+        another, with which it is closed and deleted. `approvals` says which calls a person must approve in it: `always`
+        or `never` by tool name or pattern, before what the configuration and the tools say.
 
         Raises:
             SessionExistsError: it is there already; nothing is changed.
             SessionNotFoundError: there is no such parent.
             InputInvalidError: an argument breaks a rule.
         """
-        new = self._new_session(session_id, system_prompt, model, metadata, parent)
+        new = self._new_session(session_id, system_prompt, model, metadata, parent, approvals)
         store = (await self._open()).store
         await store.create_session(new)
         return new.id
@@ -260,7 +262,13 @@ class Sessions(Looking):
         await self.aclose()
 
     def _new_session(
-        self, session_id: object, system_prompt: object, model: object, metadata: object, parent: object
+        self,
+        session_id: object,
+        system_prompt: object = None,
+        model: object = None,
+        metadata: object = None,
+        parent: object = None,
+        approvals: object = None,
     ) -> NewSession:
         prompt = self.config.system_prompt if system_prompt is None else system_prompt
         system = None if prompt is None else inputs.system_message(prompt)
@@ -272,6 +280,7 @@ class Sessions(Looking):
             model=None if model is None else inputs.short_text("model", model),
             metadata=inputs.metadata_text(metadata),
             parent=None if parent is None else checked_id(parent),
+            approvals=inputs.approvals_text(approvals),
         )
 
     def _check_fits(self, pinned: str) -> None:

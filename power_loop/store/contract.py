@@ -17,23 +17,27 @@ from power_loop.store.records import (
     StoredMessage,
     TurnInfo,
     UsageInfo,
+    WaitInfo,
 )
 from power_loop.store.transactions.begin import Begun, Claim, Input, Known, Waiting
 from power_loop.store.transactions.manage import NewSession
 from power_loop.store.transactions.resume import Quarantined
 from power_loop.store.transactions.settle import Resolution
+from power_loop.store.transactions.waits import HostResult, Said
 from power_loop.values import SessionId
 
 __all__ = [
     "Begun",
     "Claim",
     "History",
+    "HostResult",
     "Input",
     "Known",
     "Listing",
     "NewSession",
     "Quarantined",
     "Resolution",
+    "Said",
     "SessionStore",
     "Waiting",
 ]
@@ -120,6 +124,14 @@ class SessionStore(Protocol):
 
     async def resolve_call(self, session: SessionId, call_id: str, said: Resolution) -> None: ...
 
+    async def decide_approval(self, session: SessionId, call_id: str, said: Said) -> WaitInfo:
+        """Record a person's word about a call that waits for it. See `transactions.waits.decide_approval`."""
+        ...
+
+    async def submit_results(self, session: SessionId, results: Mapping[str, HostResult]) -> None:
+        """Record results that the host gives. See `transactions.waits.submit_results`."""
+        ...
+
     async def interrupt_session(self, session: SessionId, *, abort_reason: str | None = None) -> TurnInfo | None: ...
 
     async def archive_session(self, session: SessionId, archived: bool) -> None: ...
@@ -155,6 +167,14 @@ class SessionStore(Protocol):
     async def pending(self, session: SessionId) -> list[OpenCall]: ...
 
     async def calls(self, session: SessionId) -> list[CallInfo]: ...
+
+    async def waits(self, session: SessionId | None, *, decided: bool) -> list[WaitInfo]:
+        """What open calls of a session, or of all, wait for somebody outside with; all that ever was with `decided`."""
+        ...
+
+    async def memories(self, session: SessionId) -> dict[str, str]:
+        """What rules remember of a session, JSON texts by their names."""
+        ...
 
     async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> CompactionInfo:
         """Fold history outside a turn. See `transactions.compact.compact_session`."""

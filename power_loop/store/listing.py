@@ -11,6 +11,7 @@ from zlib import crc32
 
 import pydantic_core
 
+from power_loop.engine.calls import WAITING_FOR_INPUT, CallState
 from power_loop.engine.turns import TurnState, session_state
 from power_loop.store import records
 from power_loop.store.parsing import Parts
@@ -74,6 +75,7 @@ def info_of(db: Port, drives: Drives, session: records.SessionRow) -> records.Se
         None if turn is None else turn.status,
         driven=driven,
         open_calls=bool(open_calls),
+        waits=_waits(open_calls),
         quarantined=session.quarantined,
     )
     return records.SessionInfo(
@@ -103,6 +105,12 @@ def info_of(db: Port, drives: Drives, session: records.SessionRow) -> records.Se
     )
 
 
+def _waits(open_calls: Sequence[records.CallInfo]) -> str | None:
+    """For whom the calls wait that nobody has decided about: a person before the host; None if for nobody."""
+    states = {call.shown_open(driven=False).state for call in open_calls if not call.decided}
+    return next((word for word in (CallState.AWAITING_APPROVAL, WAITING_FOR_INPUT) if word in states), None)
+
+
 _LIVE: Final = {str(state): state for state in TurnState if state.live}
 _ENDED: Final = {str(state): state for state in TurnState if not state.live}
 _LATEST: Final = to_micros(datetime.max.replace(tzinfo=UTC))
@@ -114,6 +122,7 @@ def _glanced(drives: Drives, parts: Parts, row: Row) -> records.SessionInfo | No
         key, id, parent, model, metadata, created_at, crc,
         updated_at, owner, owner_since, epoch, next_seq, next_turn, active, usage_rows, recoveries,
         archived_at, closed_at, quarantined_at, context_tokens, context_window, failed_compactions,
+        events, approvals,
         number, origin, turn_epoch, request_id, given, driver, started_at, turn_crc,
         word, rounds, tool_calls, ended_at, status, stop_reason, error_code, error, answer_seq, end_crc,
         open_calls, awaited, queued,
@@ -123,9 +132,11 @@ def _glanced(drives: Drives, parts: Parts, row: Row) -> records.SessionInfo | No
     try:
         first = part(key)
         text = f"{first}{part(id)}{parts[None]}{parts[model]}{parts[metadata]}{part(created_at)}"
+        if approvals is not None:
+            text += part(approvals)
         sound = crc32(text.encode()) == crc
         # A number below zero makes all of them so, and what is no whole number cannot be part of this.
-        counts = epoch | next_seq | next_turn | active | usage_rows | recoveries | failed_compactions
+        counts = epoch | next_seq | next_turn | active | usage_rows | recoveries | failed_compactions | events
         counts |= (context_tokens or 0) | (context_window or 0)
         since = None if owner_since is None else from_micros(owner_since)
         state = None

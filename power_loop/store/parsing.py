@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 
 import pydantic_core
 
-from power_loop.engine.calls import CallState, SettledBy, idempotency_key
-from power_loop.engine.facts import NewMessage
+from power_loop.engine.calls import CallState, Decision, SettledBy, WaitKind, arguments_hash, idempotency_key
+from power_loop.engine.facts import NewMessage, Wait
 from power_loop.engine.outputs import Output
 from power_loop.engine.turns import TurnState
 from power_loop.errors import StoreDamagedError
@@ -25,6 +25,7 @@ from power_loop.store.records import (
     StoredMessage,
     TurnInfo,
     UsageInfo,
+    WaitInfo,
 )
 from power_loop.values import CallKey, Effect, InputMode, SessionId, from_micros, to_micros
 
@@ -38,13 +39,13 @@ def session_of(db: Port, row: Iterable[Any]) -> SessionRow:
     (
         key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
         active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
-        context_tokens, context_window, failed_compactions,
+        context_tokens, context_window, failed_compactions, events, approvals,
     ) = row  # fmt: skip
     try:
         # A number below zero makes all of them so; what is no whole number cannot be part of this.
-        counts = epoch | next_seq | next_turn | active | usage_rows | recoveries | failed_compactions
+        counts = epoch | next_seq | next_turn | active | usage_rows | recoveries | failed_compactions | events
         counts |= (context_tokens or 0) | (context_window or 0)
-        if crc == seals.session_seal(key, id, parent, model, metadata, created_at) and counts >= 0:
+        if crc == seals.session_seal(key, id, parent, model, metadata, created_at, approvals) and counts >= 0:
             return SessionRow(
                 key=key,
                 id=SessionId(id),
@@ -68,6 +69,8 @@ def session_of(db: Port, row: Iterable[Any]) -> SessionRow:
                 context_tokens=context_tokens,
                 context_window=context_window,
                 failed_compactions=failed_compactions,
+                events=events,
+                approvals=approvals,
             )
     except (TypeError, ValueError, OverflowError, OSError):
         pass  # a column holds what was never written there
@@ -215,6 +218,47 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
         settled_at=when.maybe(row["settled_at"]),
         result_seq=row["result_seq"],
     )
+
+
+def wait_of(db: Port, session: SessionRow, row: Row) -> WaitInfo:
+    """Of the columns of `waits`, with `turn`, `id` and `name` of its call."""
+    key = CallKey(row["seq"], row["ordinal"])
+    thing = f"what call {row['id']} of message {key.seq} waits for"
+    wait = Wait(key=key, arguments=row["arguments"], reason=row["reason"], expires_at=row["expires_at"])
+    sound = row["crc"] == seals.wait_seal(session.key, row["kind"], wait, row["asked_at"])
+    decision, decided_at = row["decision"], row["decided_at"]
+    if decision is not None:
+        said = (row["changed"], row["said"], row["decided_by"])
+        sound = sound and row["decision_crc"] == seals.decision_seal(decision, said, row["failed"], decided_at)
+    sound = sound and row["arguments_hash"] == arguments_hash(row["arguments"])
+    _check(db, sound and (decision is None) == (decided_at is None), session.id, thing, key.seq)
+    when = _Clock(db, session.id, thing)
+    return WaitInfo(
+        session_id=session.id,
+        call_id=row["id"],
+        name=row["name"],
+        key=key,
+        turn=row["turn"],
+        kind=_member(db, WaitKind, row["kind"], session.id, thing),
+        arguments=row["arguments"],
+        arguments_hash=row["arguments_hash"],
+        reason=row["reason"],
+        asked_at=when.at(row["asked_at"]),
+        expires_at=when.maybe(row["expires_at"]),
+        decision=None if decision is None else _member(db, Decision, decision, session.id, thing),
+        changed=row["changed"],
+        said=row["said"],
+        failed=row["failed"] == 1,
+        decided_by=row["decided_by"],
+        decided_at=when.maybe(decided_at),
+    )
+
+
+def memory_of(db: Port, session: SessionRow, row: Row) -> str:
+    """The JSON text that a rule remembers."""
+    sound = row["crc"] == seals.rule_seal(session.key, row["name"], row["memory"], row["turn"], row["at"])
+    _check(db, sound, session.id, f"what rule {row['name']} remembers")
+    return str(row["memory"])
 
 
 def usage_of(db: Port, session: SessionRow, row: Row) -> UsageInfo:

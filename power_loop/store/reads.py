@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import lt
 
-from power_loop.engine.calls import OpenCall
+from power_loop.engine.calls import CallState, OpenCall
 from power_loop.errors import OutputNotFoundError, SessionAmbiguousError, SessionNotFoundError
 from power_loop.store import parsing, records
 from power_loop.store.port import Port
@@ -120,6 +120,29 @@ def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
     _all_there(db, session, "calls", len(found), asked["calls"])
     _in_order(db, session, "calls", [call.key for call in found])
     return found
+
+
+def waits(db: Port, session_id: SessionId | None, *, decided: bool) -> list[records.WaitInfo]:
+    """What open calls wait for and nobody has decided, of one session or of all; with `decided` all that ever was."""
+    if session_id is not None:
+        sessions = [rows.session_row(db, session_id)]
+    else:
+        asked = db.all("sessions_with_waits" if decided else "sessions_that_wait")
+        sessions = [rows.session_row(db, SessionId(row["id"])) for row in asked]
+    found: list[records.WaitInfo] = []
+    for session in sessions:
+        if decided:
+            found += [parsing.wait_of(db, session, row) for row in db.all("list_waits", session=session.key)]
+            continue
+        for call in rows.open_calls(db, session):
+            approval = call.approval if call.state is CallState.AWAITING_APPROVAL else None
+            found += [wait for wait in (approval, call.awaited) if wait is not None and wait.decision is None]
+    return found
+
+
+def memories(db: Port, session_id: SessionId) -> dict[str, str]:
+    session = rows.session_row(db, session_id)
+    return {row["name"]: parsing.memory_of(db, session, row) for row in db.all("memories", session=session.key)}
 
 
 def output(db: Port, session_id: SessionId, handle: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pydantic_core
 
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
-from power_loop.engine.calls import CallState, OpenCall, SettledBy
+from power_loop.engine.calls import WAITING_FOR_INPUT, CallState, Decision, OpenCall, SettledBy, WaitKind
 from power_loop.engine.facts import context_left
 from power_loop.engine.turns import SessionState, TurnState
 from power_loop.transcript.recall import handle_of
@@ -115,6 +115,44 @@ class TurnInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitInfo:
+    """What a call waits for somebody outside with, and what was said."""
+
+    session_id: SessionId
+    call_id: str
+    name: str
+    """Of the tool."""
+    key: CallKey
+    turn: int
+    kind: WaitKind
+    arguments: str
+    """JSON text of what is to run."""
+    arguments_hash: str
+    """What an approval is bound to."""
+    reason: str | None
+    """Why somebody is asked."""
+    asked_at: datetime
+    expires_at: datetime | None
+    decision: Decision | None
+    """None: nobody has decided yet."""
+    changed: str | None
+    """JSON text of the arguments that were approved in their place."""
+    said: str | None
+    """The reason of whoever decided, or the result."""
+    failed: bool
+    """The result is an error."""
+    decided_by: str | None
+    decided_at: datetime | None
+
+    @property
+    def approved(self) -> str | None:
+        """The arguments that may run; None unless it was approved."""
+        if self.decision is not Decision.APPROVED:
+            return None
+        return self.arguments if self.changed is None else self.changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallInfo:
     """A call of any state, as the ledger has it."""
 
@@ -137,21 +175,41 @@ class CallInfo:
     started_at: datetime | None
     settled_at: datetime | None
     result_seq: int | None
+    approval: WaitInfo | None = None
+    """What a person was asked about it. Of open calls only."""
+    awaited: WaitInfo | None = None
+    """Of a call whose result the host gives, once it was asked. Of open calls only."""
+
+    @property
+    def host(self) -> bool:
+        """Its result is the host's to give."""
+        return self.awaited is not None
+
+    @property
+    def decided(self) -> bool:
+        """Somebody outside has spoken, and it is yet to be taken up."""
+        waiting = self.awaited or (self.approval if self.state is CallState.AWAITING_APPROVAL else None)
+        return waiting is not None and waiting.decision is not None
 
     def shown_open(self, *, driven: bool) -> OpenCall:
         """As an open call for people; `started` without a driver is in doubt."""
         in_doubt = self.state is CallState.STARTED and not driven
+        state = "in_doubt" if in_doubt else str(self.state)
+        decision = None if self.approval is None else self.approval.decision
+        if self.awaited is not None:
+            state, decision = WAITING_FOR_INPUT, self.awaited.decision
         return OpenCall(
             id=self.id,
             name=self.name,
             arguments=self.arguments,
-            state="in_doubt" if in_doubt else str(self.state),
+            state=state,
             since=self.started_at or self.requested_at,
             effect=self.effect,
             attempt=self.attempt,
             turn=self.turn,
             key=self.key,
             idempotency_key=self.idempotency_key,
+            decision=self.decision or decision,
         )
 
 
@@ -242,6 +300,9 @@ class SessionRow(NamedTuple):
     context_tokens: int | None
     context_window: int | None
     failed_compactions: int
+    events: int
+    approvals: str | None
+    """JSON: which tools ask for an approval here."""
 
     @property
     def context_left(self) -> float | None:

@@ -8,16 +8,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from power_loop.engine.facts import NewMessage
+from power_loop.engine.facts import NewMessage, Wait
 from power_loop.engine.outputs import Output
 from power_loop.store.port import seal
 from power_loop.values import CallKey
 
 
 def session_seal(
-    key: int, id: str, parent: int | None, model: str | None, metadata: str | None, created_at: int
+    key: int,
+    id: str,
+    parent: int | None,
+    model: str | None,
+    metadata: str | None,
+    created_at: int,
+    approvals: str | None = None,
 ) -> int:
-    return seal(key, id, parent, model, metadata, created_at)
+    """`approvals` counts where there are any: the sessions of older schemas have none."""
+    return seal(key, id, parent, model, metadata, created_at, *(() if approvals is None else (approvals,)))
 
 
 def message_seal(session: int, message: NewMessage, turn: int, note_of: int | None, created_at: int) -> int:
@@ -83,3 +90,20 @@ def input_seal(
 
 def output_seal(session: int, seq: int, output: Output) -> int:
     return zlib.crc32(output.data, seal(session, seq, output.characters))
+
+
+def wait_seal(session: int, kind: str, wait: Wait, asked_at: int) -> int:
+    return seal(session, wait.key.seq, wait.key.ordinal, kind, wait.arguments, wait.reason, asked_at, wait.expires_at)
+
+
+def decision_seal(decision: str, texts: tuple[str | None, str | None, str | None], failed: int, decided_at: int) -> int:
+    """`texts`: the arguments it changed, what was said, by whom."""
+    return seal(decision, *texts, failed, decided_at)
+
+
+def event_seal(session: int, number: int, facts: int, body: str, at: int) -> int:
+    return seal(session, number, facts, body, at)
+
+
+def rule_seal(session: int, name: str, memory: str, turn: int, at: int) -> int:
+    return seal(session, name, memory, turn, at)

@@ -2,7 +2,8 @@
 
 `define` makes them (`@tool`), `tool` is the value, `registry` a set of them; `arguments` and `validate` check what a
 model wrote before anything runs, `invoke` runs one call exactly once, `encode` is its result as text, `doubt` what a
-`reconcile` can say, `recall` the tool that reads large results whole; the values that shorten those are here too.
+`reconcile` can say, `recall` the tool that reads large results whole, `people` the one that asks a person; the values
+that shorten results are here too.
 Packages above may import from here. Nothing here knows of the ledger or the store, or retries.
 """
 
@@ -11,8 +12,9 @@ from power_loop.tools.context import ToolContext
 from power_loop.tools.define import tool
 from power_loop.tools.doubt import Done, NotDone, Reconcile, Reconciled, Unknown
 from power_loop.tools.encode import encoded
-from power_loop.tools.invoke import ask_reconcile, invoke
+from power_loop.tools.invoke import ask_approval, ask_reconcile, invoke
 from power_loop.tools.options import ToolOptions
+from power_loop.tools.people import ask_human
 from power_loop.tools.recall import recall_tool
 from power_loop.tools.registry import ToolRegistry
 from power_loop.tools.tool import DecoratedTool, Tool
@@ -36,6 +38,8 @@ __all__ = [
     "ToolRegistry",
     "Unknown",
     "Whole",
+    "ask_approval",
+    "ask_human",
     "ask_reconcile",
     "encoded",
     "invoke",

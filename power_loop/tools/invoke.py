@@ -15,6 +15,7 @@ from power_loop.tools.arguments import Arguments
 from power_loop.tools.context import ToolContext
 from power_loop.tools.doubt import Done, NotDone, Reconciled, Unknown
 from power_loop.tools.tool import Tool
+from power_loop.values import cleaned
 
 
 async def invoke(tool: Tool, arguments: Arguments, context: ToolContext) -> Any:
@@ -50,6 +51,21 @@ async def ask_reconcile(tool: Tool, arguments: Arguments, context: ToolContext) 
     return Unknown(
         f"the reconcile function of {tool.name} returned a {type(said).__name__}, not Done, NotDone or Unknown"
     )
+
+
+async def ask_approval(tool: Tool, arguments: Arguments, context: ToolContext) -> tuple[bool, str | None]:
+    """Whether the tool wants a person's approval of these arguments, and why. A function that fails means yes."""
+    rule = tool.approval
+    if not callable(rule):
+        return bool(rule), rule if isinstance(rule, str) else None
+    is_async = inspect.iscoroutinefunction(rule)
+    try:
+        said: object = await _entered(lambda: rule(dict(arguments.values)), is_async, tool.name, context)
+    except Exception as error:  # noqa: BLE001 - code of the app's
+        return True, cleaned(
+            f"whether {tool.name} needs an approval could not be told: {type(error).__name__}: {error}"
+        )
+    return bool(said), cleaned(said) if isinstance(said, str) and said.strip() else None
 
 
 async def _entered(call: Callable[[], Any], is_async: bool, name: str, context: ToolContext) -> Any:

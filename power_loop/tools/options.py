@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Mapping
-from typing import Final, Literal, TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from power_loop.errors import ToolDefinitionError
 from power_loop.tools.doubt import Reconcile
 from power_loop.transcript.shorten import Shortener, shortener_of
 from power_loop.values import Effect
+
+Approval: TypeAlias = bool | str | Callable[[dict[str, Any]], object]
+"""Whether a call needs a person's approval, and why."""
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -33,6 +36,18 @@ class RunOptions(TypedDict, total=False):
     holds for tools that do not say."""
     result_limit: int | None
     """Characters of its result that are shown at once; `AgentLoopConfig.result_limit` unless said."""
+
+    approval: Approval
+    """Whether a person must approve a call before it runs: True, or why in words; or a function of the arguments (a
+    dict), sync or async, that says so for each call. One that fails means yes."""
+    external: bool
+    """The host gives the result: the function is never entered, the turn ends `waiting_for_input`, and
+    `submit_results` goes on. Such calls wait beside one another unless `parallel=False`."""
+    check_result: Callable[[dict[str, Any], Any], object] | None
+    """Of an external tool: given the arguments and the host's result, gives what the model is shown of it, or raises
+    `ValueError` to refuse it."""
+    ends_turn: bool
+    """A call that succeeded ends the turn: its arguments are the turn's output."""
 
 
 class ToolOptions(RunOptions, total=False):
@@ -63,9 +78,9 @@ def checked_effect(tool: str, effect: object) -> Effect:
         raise ToolDefinitionError(tool, f"its effect is {effect!r}", f"give one of {', '.join(Effect)}") from None
 
 
-def checked_parallel(tool: str, parallel: object, effect: Effect) -> bool:
+def checked_parallel(tool: str, parallel: object, effect: Effect, *, external: bool = False) -> bool:
     if parallel is None:
-        return effect is not Effect.ONCE
+        return external or effect is not Effect.ONCE
     if not isinstance(parallel, bool):
         raise ToolDefinitionError(tool, f"parallel is {parallel!r}", "give True, False or None")
     return parallel
@@ -88,6 +103,32 @@ def checked_shorten(tool: str, shorten: object) -> Shortener | None:
 def checked_result_limit(tool: str, limit: object) -> None:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ToolDefinitionError(tool, f"its result_limit is {limit!r}", "give characters, 1 or more, or None")
+
+
+def checked_approval(tool: str, approval: object) -> None:
+    if isinstance(approval, bool) or (isinstance(approval, str) and approval.strip()):
+        return
+    way_out = "give True, the reason in words, or a function of the arguments that says so"
+    if not callable(approval):
+        raise ToolDefinitionError(tool, f"its approval is {approval!r}", way_out)
+    try:
+        inspect.signature(approval).bind({})
+    except TypeError as error:
+        raise ToolDefinitionError(tool, f"its approval function cannot be called: {error}", way_out) from None
+    except ValueError:
+        return  # a builtin, which does not tell its signature
+
+
+def checked_external(tool: str, external: object, options: Mapping[str, object]) -> None:
+    if not isinstance(external, bool):
+        raise ToolDefinitionError(tool, f"external is {external!r}", "give True or False")
+    if options.get("check_result") is not None and not (external and callable(options["check_result"])):
+        raise ToolDefinitionError(tool, "its check_result checks nothing", "give a function, to an external tool")
+    given = [name for name in ("timeout", "reconcile", "ends_turn") if options.get(name) is not None]
+    if external and given:
+        raise ToolDefinitionError(
+            tool, f"it is external and has a {given[0]}", "leave that out: its function never runs here"
+        )
 
 
 def checked_reconcile(tool: str, function: object) -> None:

@@ -20,9 +20,12 @@ from power_loop.tools.context import ToolContext
 from power_loop.tools.describe import described
 from power_loop.tools.doubt import Reconcile
 from power_loop.tools.options import (
+    Approval,
     RunOptions,
     ToolOptions,
+    checked_approval,
     checked_effect,
+    checked_external,
     checked_name,
     checked_options,
     checked_parallel,
@@ -68,6 +71,14 @@ class Tool:
     """Makes what is shown of a long result; None: the configuration says."""
     result_limit: int | None = None
     """Characters of its result that are shown at once; None: the configuration says."""
+    approval: Approval = False
+    """Whether a person must approve a call before it runs."""
+    external: bool = False
+    """The host gives the result; the function is never entered."""
+    check_result: Callable[[dict[str, Any], Any], object] | None = field(default=None, repr=False)
+    """Refuses a result of the host's, or says what the model is shown of it."""
+    ends_turn: bool = False
+    """A call that succeeded ends the turn."""
 
     def __post_init__(self) -> None:
         checked_name(self.name)
@@ -80,6 +91,9 @@ class Tool:
         checked_timeout(self.name, self.timeout)
         checked_reconcile(self.name, self.reconcile)
         checked_result_limit(self.name, self.result_limit)
+        checked_approval(self.name, self.approval)
+        if not isinstance(self.ends_turn, bool):
+            raise ToolDefinitionError(self.name, f"ends_turn is {self.ends_turn!r}", "give True or False")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -152,7 +166,7 @@ class Tool:
         name: str,
         description: str,
         schema: Mapping[str, Any],
-        fn: Callable[..., Any],
+        fn: Callable[..., Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Tool:
         """A tool whose arguments are a JSON schema of an object.
@@ -161,9 +175,15 @@ class Tool:
         (unless the schema's `additionalProperties` or `patternProperties` allow it; absent, they do not), and the type,
         enum and const of each top-level argument. Nothing deeper, nothing is converted, no default is filled in.
 
+        With `external=True` there may be no `fn`: the host gives the result.
+
         Raises:
             ToolDefinitionError: the schema is none of an object, or the parameters of `fn` do not match it.
         """
+        if fn is None:
+            if not options.get("external"):
+                raise ToolDefinitionError(name, "it has no function", "give one, or external=True")
+            fn = not_here
         return cls._planned(name, description, by_schema(name, schema, fn), fn, options)
 
     @classmethod
@@ -171,13 +191,15 @@ class Tool:
         """The tool that a plan and options make, with the metadata of its function."""
         checked_options(name, options)
         effect = checked_effect(name, options.get("effect", Effect.ONCE))
+        external = options.get("external", False)
+        checked_external(name, external, options)
         tool = cls(
             name=name,
             description=description,
             schema=plan.schema,
             effect=effect,
             timeout=options.get("timeout"),
-            parallel=checked_parallel(name, options.get("parallel"), effect),
+            parallel=checked_parallel(name, options.get("parallel"), effect, external=external),
             reconcile=options.get("reconcile"),
             is_async=inspect.iscoroutinefunction(fn),
             function=fn,
@@ -186,10 +208,19 @@ class Tool:
             context_first=plan.signature.context_first,
             shorten=checked_shorten(name, options.get("shorten")),
             result_limit=options.get("result_limit"),
+            approval=options.get("approval", False),
+            external=external,
+            check_result=options.get("check_result"),
+            ends_turn=options.get("ends_turn", False),
         )
         worn: dict[str, Any] = {word: getattr(fn, word) for word in WRAPPER_ASSIGNMENTS if hasattr(fn, word)}
         vars(tool).update(worn, __wrapped__=fn)
         return tool
+
+
+def not_here(**arguments: object) -> None:
+    """Stands for the function of a tool that has none: the host gives the result."""
+    raise NotImplementedError("the host gives the result of this tool")
 
 
 class DecoratedTool(Tool, Generic[P, R]):

@@ -21,7 +21,7 @@ from power_loop.store.sqlite.opening import Opening, open_reader, open_writer
 from power_loop.store.sqlite.owners import Owners
 from power_loop.store.sqlite.threads import SqliteThread
 from power_loop.store.sqlite.writer import Writer
-from power_loop.store.transactions import begin, compact, manage, record, resume, rows, settle
+from power_loop.store.transactions import begin, compact, manage, record, resume, rows, settle, waits
 from power_loop.values import SessionId
 
 T = TypeVar("T")
@@ -156,6 +156,14 @@ class SqliteStore:
         at = self._world.micros()
         await self._write(lambda db: settle.resolve_call(db, at, self._owner(), session, call_id, said))
 
+    async def decide_approval(self, session: SessionId, call_id: str, said: waits.Said) -> records.WaitInfo:
+        at = self._world.micros()
+        return await self._write(lambda db: waits.decide_approval(db, at, self._owner(), session, call_id, said))
+
+    async def submit_results(self, session: SessionId, results: Mapping[str, waits.HostResult]) -> None:
+        at = self._world.micros()
+        await self._write(lambda db: waits.submit_results(db, at, self._owner(), session, results))
+
     async def interrupt_session(
         self, session: SessionId, *, abort_reason: str | None = None
     ) -> records.TurnInfo | None:
@@ -210,6 +218,12 @@ class SqliteStore:
 
     async def calls(self, session: SessionId) -> list[records.CallInfo]:
         return await self.read(lambda db: reads.calls(db, session))
+
+    async def waits(self, session: SessionId | None, *, decided: bool) -> list[records.WaitInfo]:
+        return await self.read(lambda db: reads.waits(db, session, decided=decided))
+
+    async def memories(self, session: SessionId) -> dict[str, str]:
+        return await self.read(lambda db: reads.memories(db, session))
 
     async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> records.CompactionInfo:
         at = self._world.micros()

@@ -83,6 +83,8 @@ class Begun:
     calls: tuple[records.CallInfo, ...]
     """Open calls to take up."""
     model: str | None
+    approvals: str | None = None
+    """JSON: which tools ask for an approval in this session."""
     input: int | None = None
     """The inbox's number of the input, if it came from there."""
     inputs_wait: bool = False
@@ -289,7 +291,7 @@ def _begin(
 ) -> Begun:
     """Claim the session for a turn on an input; its message is for the caller to store, at the next number."""
     if standing.live:
-        interrupt_dead(db, at, session)
+        rows.interrupt_dead(db, at, session)
     aborted = [abort_one(db, at, session, call, wanted.abort_reason or "") for call in calls]
     claim = claim_session(db, at, owner, session, more_seq=1, more_active=1 + len(calls))
     insert_turn(db, at, owner, claim, origin=claim.turn, state=TurnState.ASKING, wanted=wanted)
@@ -307,6 +309,7 @@ def _begin(
         tool_calls=0,
         calls=(),
         model=session.model,
+        approvals=session.approvals,
     )
 
 
@@ -332,12 +335,6 @@ def claim_session(
     )
     assert claimed is not None
     return Claim(key=session.key, session=session.id, epoch=claimed["epoch"], turn=claimed["turn"])
-
-
-def interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> None:
-    last = rows.last_turn(db, session)
-    if last is not None and last.state.live:
-        rows.interrupt_turn(db, at, session, last)
 
 
 def abort_one(db: Port, at: Micros, session: records.SessionRow, call: records.CallInfo, reason: str) -> f.NewMessage:

@@ -13,7 +13,7 @@ from power_loop.errors import (
 from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
-from power_loop.store.transactions.begin import Owner, interrupt_dead, undriven
+from power_loop.store.transactions.begin import Owner, undriven
 from power_loop.values import Micros, SessionId
 
 
@@ -66,7 +66,7 @@ def compact_session(
     session = _open(owner, rows.session_row(db, session_id))
     if session.epoch != epoch or session.next_seq != fact.notes[0].seq:
         raise SessionBusyError(session.id, "somebody else", None)
-    interrupt_dead(db, at, session)
+    rows.interrupt_dead(db, at, session)
     turn = session.next_turn - 1
     for more, call in enumerate(fact.model_calls, 1):
         rows.insert_usage(db, at, session.key, turn, session.usage_rows + more, call)
@@ -112,7 +112,7 @@ def undo_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId) -
     if row is None:
         raise CompactionNotFoundError(session.id)
     done = parsing.compaction_of(db, session, row)
-    interrupt_dead(db, at, session)
+    rows.interrupt_dead(db, at, session)
     put_out = db.run("put_notes_out", session=session.key, number=done.number, note_seq=done.note_seq)
     restored = db.run(
         "restore_messages", session=session.key, number=done.number, first_seq=done.first_seq, last_seq=done.last_seq

@@ -22,6 +22,8 @@ class NewSession:
     model: str | None = None
     metadata: str | None = None
     parent: SessionId | None = None
+    approvals: str | None = None
+    """JSON: which tools ask for an approval."""
 
 
 def create_session(db: Port, at: Micros, new: NewSession) -> None:
@@ -42,9 +44,10 @@ def create_session(db: Port, at: Micros, new: NewSession) -> None:
         parent=above,
         model=new.model,
         metadata=new.metadata,
+        approvals=new.approvals,
         messages=int(new.system is not None),
         at=at,
-        crc=seals.session_seal(key, new.id, above, new.model, new.metadata, at),
+        crc=seals.session_seal(key, new.id, above, new.model, new.metadata, at, new.approvals),
     )
     if new.system is not None:
         message = f.NewMessage(seq=1, role="system", body=new.system, pinned=True)

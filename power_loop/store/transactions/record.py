@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState, check_move
+from power_loop.engine.calls import CallState, WaitKind, arguments_hash, check_move
 from power_loop.engine.recover import is_progress
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import EpochLostError, PowerLoopError, SessionNotFoundError, StateError
 from power_loop.store import parsing, seals
 from power_loop.store.port import Port
-from power_loop.store.transactions import rows
+from power_loop.store.transactions import rows, waits
 from power_loop.store.transactions.begin import Claim
 from power_loop.store.transactions.compact import fold_rows
 from power_loop.values import CallKey, InputMode, Micros, Status
 
-ENDS: Final = (f.AnswerReceived, f.TurnParked, f.TurnFailed, f.TurnCancelled)
+ENDS: Final = (f.AnswerReceived, f.TurnCompleted, f.TurnParked, f.TurnFailed, f.TurnCancelled)
 
 
 def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
@@ -139,6 +139,14 @@ class _Step:
                     step._grow(fact.message.seq + 1)
                 case f.CallsStarted():
                     step.started |= frozenset(fact.calls)
+                case f.ResultsAwaited():
+                    step.started |= frozenset(wait.key for wait in fact.calls)
+                case f.AnswerContinued():
+                    step._grow(fact.note.seq + 1, 2)
+                    step.more_usage += 1
+                    step.context = fact.model_call.context
+                case f.Noted():
+                    step._grow(fact.message.seq + 1)
                 case f.AnswerDropped():
                     step.more_usage += 1
                 case f.HistoryCompacted():
@@ -186,7 +194,7 @@ def request_calls(db: Port, at: Micros, step: _Step, fact: f.CallsRequested) -> 
     claim = step.claim
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     for call in fact.calls:
-        hashes = (rows.arguments_hash(call.arguments), call.schema_hash)
+        hashes = (arguments_hash(call.arguments), call.schema_hash)
         db.run(
             "insert_call",
             session=claim.key,
@@ -208,17 +216,52 @@ def request_calls(db: Port, at: Micros, step: _Step, fact: f.CallsRequested) -> 
         )
     step.started -= {call.key for call in fact.calls}
     step.spend(db, at, fact.model_call)
-    changed = db.run(
-        "move_turn",
-        session=claim.key,
-        turn=claim.turn,
-        from_state=TurnState.ASKING,
-        state=TurnState.ACTING,
-        rounds=1,
-        tool_calls=len(fact.calls),
-    )
-    if changed != 1:
-        raise StateError(f"turn {claim.turn} is not {TurnState.ASKING} any more")
+    _move(db, claim, TurnState.ASKING, TurnState.ACTING, rounds=1, tool_calls=len(fact.calls))
+
+
+def continue_turn(db: Port, at: Micros, step: _Step, fact: f.AnswerContinued) -> None:
+    """The answer, and behind it the note that says what is missing."""
+    claim = step.claim
+    rows.insert_message(db, at, claim.key, claim.turn, fact.message)
+    rows.insert_message(db, at, claim.key, claim.turn, fact.note)
+    step.spend(db, at, fact.model_call)
+    _move(db, claim, TurnState.ASKING, after(TurnState.ASKING, fact), rounds=1)
+
+
+def note(db: Port, at: Micros, step: _Step, fact: f.Noted) -> None:
+    after(_turn_state(db, step.claim), fact)
+    rows.insert_message(db, at, step.claim.key, step.claim.turn, fact.message)
+
+
+def remember(db: Port, at: Micros, step: _Step, fact: f.RulesRemembered) -> None:
+    claim = step.claim
+    after(_turn_state(db, claim), fact)
+    for one in fact.memories:
+        crc = seals.rule_seal(claim.key, one.name, one.memory, claim.turn, at)
+        db.run("remember", session=claim.key, name=one.name, memory=one.memory, turn=claim.turn, at=at, crc=crc)
+
+
+def complete_turn(db: Port, at: Micros, step: _Step, fact: f.TurnCompleted) -> None:
+    claim = step.claim
+    move = (TurnState.ASKING, TurnState.DONE)
+    status, answer = Status.COMPLETED, fact.answer_seq
+    rows.end_turn(db, at, claim.key, claim.turn, move, status, fact.stop_reason, answer_seq=answer)
+
+
+def request_approvals(db: Port, at: Micros, step: _Step, fact: f.ApprovalsRequested) -> None:
+    claim = step.claim
+    after(_turn_state(db, claim), fact)
+    for wait in fact.calls:
+        key = wait.key
+        if db.run("await_approval", session=claim.key, seq=key.seq, ordinal=key.ordinal) != 1:
+            raise StateError(f"call {key.ordinal} of message {key.seq} cannot wait for an approval any more")
+        waits.ask(db, at, claim.key, WaitKind.APPROVAL, wait)
+
+
+def await_results(db: Port, at: Micros, step: _Step, fact: f.ResultsAwaited) -> None:
+    _start(db, at, step, [wait.key for wait in fact.calls])
+    for wait in fact.calls:
+        waits.ask(db, at, step.claim.key, WaitKind.RESULT, wait)
 
 
 def drop_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerDropped | f.ContextOverflowed) -> None:
@@ -234,8 +277,12 @@ def record_failed_compaction(db: Port, at: Micros, step: _Step, fact: f.Compacti
 
 
 def start_calls(db: Port, at: Micros, step: _Step, fact: f.CallsStarted) -> None:
+    _start(db, at, step, fact.calls)
+
+
+def _start(db: Port, at: Micros, step: _Step, keys: Sequence[CallKey]) -> None:
     claim = step.claim
-    for key in fact.calls:
+    for key in keys:
         if key not in step.started:
             continue  # it was requested by this very commit
         changed = db.run("start_call", session=claim.key, seq=key.seq, ordinal=key.ordinal, epoch=claim.epoch, at=at)
@@ -299,6 +346,12 @@ RECORD: Final[Mapping[type[f.Fact], Recorder]] = {
     f.AnswerReceived: record_answer,
     f.CallsRequested: request_calls,
     f.AnswerDropped: drop_answer,
+    f.AnswerContinued: continue_turn,
+    f.Noted: note,
+    f.RulesRemembered: remember,
+    f.TurnCompleted: complete_turn,
+    f.ApprovalsRequested: request_approvals,
+    f.ResultsAwaited: await_results,
     f.CallsStarted: start_calls,
     f.CallSettled: settle_call,
     f.RoundClosed: close_round,
@@ -309,6 +362,20 @@ RECORD: Final[Mapping[type[f.Fact], Recorder]] = {
     f.TurnFailed: fail_turn,
     f.TurnCancelled: cancel_turn,
 }
+
+
+def _move(db: Port, claim: Claim, before: TurnState, state: TurnState, *, rounds: int = 0, tool_calls: int = 0) -> None:
+    moved = db.run(
+        "move_turn",
+        session=claim.key,
+        turn=claim.turn,
+        from_state=before,
+        state=state,
+        rounds=rounds,
+        tool_calls=tool_calls,
+    )
+    if moved != 1:
+        raise StateError(f"turn {claim.turn} is not {before} any more")
 
 
 def _lost(db: Port, claim: Claim) -> PowerLoopError:

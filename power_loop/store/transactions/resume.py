@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from power_loop.engine.calls import WAITING_FOR_INPUT
 from power_loop.engine.turns import TurnState
 from power_loop.errors import (
     CallNotFoundError,
@@ -23,12 +25,14 @@ from power_loop.store.transactions.begin import (
     abort_one,
     claim_session,
     insert_turn,
-    interrupt_dead,
     last_of,
     pending,
     undriven,
 )
-from power_loop.values import InputMode, Micros, SessionId, to_micros
+from power_loop.store.transactions.waits import follow_decisions, waiting_only
+from power_loop.values import InputMode, Micros, SessionId, Status, to_micros
+
+_FOR_SOMEBODY: Final = (Status.AWAITING_APPROVAL, Status.WAITING_FOR_INPUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,8 @@ def resume_turn(
     max_recoveries: int | None = None,
     accept: Callable[[Sequence[records.CallInfo]], None] | None = None,
 ) -> Begun | Known | Quarantined:
-    """Claim a session to go on from its last turn; `Known` if that was answered and nothing is open.
+    """Claim a session to go on from its last turn; `Known` if that was answered and nothing is open, or if it waits for
+    somebody outside who has not said anything.
 
     `decisions` maps ids of calls in doubt to `retry`, `report` or `abort`. With `only_orphan` it is `Known` as well
     unless the owner of a live turn died: of several processes that recover, one gets each.
@@ -80,9 +85,12 @@ def resume_turn(
         return last_of(db, session, origin)
     if last is None or answered or (only_orphan and not last.state.live):
         return Known(session=session, turn=last)
+    parked = last.state is TurnState.WAITING and last.epoch == session.epoch and last.status in _FOR_SOMEBODY
+    if parked and not decisions and waiting_only(list(calls.values()), at):
+        return Known(session=session, turn=last)
     if session.quarantined:
         raise pending(session, tuple(calls.values()))
-    interrupt_dead(db, at, session)
+    rows.interrupt_dead(db, at, session)
     if max_recoveries is not None and session.recoveries >= max_recoveries:
         db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=0)
         db.run("quarantine_session", session=session.key, at=at)
@@ -96,24 +104,27 @@ def resume_turn(
             aborted.append(abort_one(db, at, session, calls.pop(call_id), "given up by decision"))
         else:
             db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=decision)
-    claim = claim_session(db, at, owner, session, more_active=len(aborted), recovers=True)
+    added = [*aborted, *follow_decisions(db, at, session, calls.values())]
+    claim = claim_session(db, at, owner, session, more_active=len(added), recovers=True)
     spent = db.one("rounds_of_origin", session=session.key, origin=last.origin)
     assert spent is not None
-    state = TurnState.ACTING if calls else TurnState.ASKING
+    still_open = tuple(rows.open_calls(db, session))
+    state = TurnState.ACTING if still_open else TurnState.ASKING
     insert_turn(db, at, owner, claim, origin=last.origin, state=state)
     return Begun(
         claim=claim,
         origin=last.origin,
         state=state,
         next_seq=session.next_seq,
-        active=session.active + len(aborted),
-        added=tuple(aborted),
+        active=session.active + len(added),
+        added=tuple(sorted(added, key=lambda message: message.seq)),
         born=to_micros(session.created_at),
         was=session.epoch,
         rounds=spent["rounds"],
         tool_calls=spent["tool_calls"],
-        calls=tuple(rows.open_calls(db, session)),
+        calls=still_open,
         model=session.model,
+        approvals=session.approvals,
         inputs_wait=any(row["mode"] == InputMode.STEER for row in db.all("waiting_inputs", session=session.key)),
     )
 
@@ -126,6 +137,8 @@ def _check_decision(
     call = calls.get(call_id)
     if call is None:
         raise CallNotFoundError(session.id, call_id, list(calls))
+    if decision != "abort" and call.host:
+        raise CallSettledError(session.id, call_id, WAITING_FOR_INPUT, "the host gives its result: submit_results()")
     if decision != "abort" and not call.attempt:
         raise CallSettledError(
             session.id, call_id, "requested", "it never ran, so it will run when the session is resumed; or abort it"

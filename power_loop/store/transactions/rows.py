@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from llm_client.messages import ToolMessage, wire
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState, SettledBy, check_move
+from power_loop.engine.calls import CallState, SettledBy, WaitKind, check_move
 from power_loop.engine.outputs import Output
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import SessionNotFoundError, StateError, StoreDamagedError
@@ -51,11 +50,39 @@ def open_calls(db: Port, session: records.SessionRow) -> list[records.CallInfo]:
     for call in calls:
         if not call.state.open:
             raise parsing.damaged(db, session.id, f"call {call.id}", call.key.seq)
+    if calls:
+        calls = with_waits(db, session, calls)
     kept = db.one("results_awaited", session=session.key, next_seq=session.next_seq)
     awaited = 0 if kept is None else kept["awaited"]
     if len(calls) != awaited:
         raise missing_calls(db, session, len(calls), awaited)
     return calls
+
+
+def waits_of(
+    db: Port, session: records.SessionRow, calls: Iterable[records.CallInfo]
+) -> dict[tuple[CallKey, WaitKind], records.WaitInfo]:
+    """What these calls wait for, or waited for."""
+    found = [
+        parsing.wait_of(db, session, row)
+        for seq in dict.fromkeys(call.key.seq for call in calls)
+        for row in db.all("waits_of_answer", session=session.key, seq=seq)
+    ]
+    return {(wait.key, wait.kind): wait for wait in found}
+
+
+def with_waits(db: Port, session: records.SessionRow, calls: Sequence[records.CallInfo]) -> list[records.CallInfo]:
+    """The same, each with what it waits for."""
+    waits = waits_of(db, session, calls)
+    waiting = [call.key for call in calls if call.state is CallState.AWAITING_APPROVAL]
+    if any((key, WaitKind.APPROVAL) not in waits for key in waiting):
+        raise parsing.damaged(db, session.id, "the list of what its calls wait for")
+    if not waits:
+        return list(calls)
+    return [
+        replace(call, approval=waits.get((call.key, WaitKind.APPROVAL)), awaited=waits.get((call.key, WaitKind.RESULT)))
+        for call in calls
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +191,15 @@ def answer_call(
     call: records.CallInfo,
     content: str,
     outcome: tuple[CallState, SettledBy],
-) -> None:
-    """Store a result for an open call, at the place its answer reserved for it, and settle it."""
+) -> f.NewMessage:
+    """Store a result for an open call, at the place its answer reserved for it, and settle it; the message."""
     state, settled_by = outcome
     seq = call.key.seq + 1 + call.key.ordinal
     body = wire(ToolMessage(content=content, tool_call_id=call.id))
-    insert_message(db, at, session.key, call.turn, f.NewMessage(seq=seq, role="tool", body=body))
+    message = f.NewMessage(seq=seq, role="tool", body=body)
+    insert_message(db, at, session.key, call.turn, message)
     settle(db, at, session.key, call.key, (call.state, state), settled_by, seq)
+    return message
 
 
 def abort_calls(
@@ -186,11 +215,15 @@ def abort_calls(
     return ids
 
 
-def interrupt_turn(db: Port, at: Micros, session: records.SessionRow, turn: records.TurnInfo) -> None:
-    """Write down that a live turn's owner is gone."""
+def interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> records.TurnInfo | None:
+    """Write down that the owner of the session's live turn is gone; that turn, if it has one."""
+    turn = last_turn(db, session)
+    if turn is None or not turn.state.live:
+        return None
     fact = f.TurnInterrupted(session=session.id, turn=turn.number)
     move = (turn.state, after(turn.state, fact))
     end_turn(db, at, session.key, turn.number, move, Status.INTERRUPTED, fact.stop_reason)
+    return turn
 
 
 def end_turn(
@@ -253,7 +286,3 @@ def insert_usage(db: Port, at: Micros, key: int, turn: int, number: int, call: f
         at=at,
         crc=seals.usage_seal(key, turn, call.purpose, call.model, tokens, (cost, call.milliseconds, at)),
     )
-
-
-def arguments_hash(arguments: str) -> str:
-    return hashlib.blake2b(arguments.encode(), digest_size=8).hexdigest()

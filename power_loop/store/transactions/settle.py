@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState, SettledBy
+from power_loop.engine.calls import WAITING_FOR_INPUT, CallState, SettledBy
 from power_loop.engine.turns import after
 from power_loop.errors import CallNotFoundError, CallSettledError
 from power_loop.store import parsing, records, seals
@@ -76,7 +76,10 @@ def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call
     row = db.one("call_by_id", session=session.key, id=call_id)
     if row is None:
         raise CallNotFoundError(session.id, call_id, [call.id for call in rows.open_calls(db, session)])
-    call = parsing.call_of(db, session, row)
+    call = rows.with_waits(db, session, [parsing.call_of(db, session, row)])[0]
+    if said.decision is not None and call.host:
+        way_out = "the host gives its result: submit_results(), or resolve() with a result or an error"
+        raise CallSettledError(session.id, call_id, WAITING_FOR_INPUT, way_out)
     if call.state is not CallState.STARTED:
         way_out = (
             "nothing is left to resolve"
@@ -84,7 +87,7 @@ def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call
             else "it never ran: resume the session to run it, or abort it"
         )
         raise CallSettledError(session.id, call_id, str(call.state), way_out)
-    _interrupt(db, at, session)
+    rows.interrupt_dead(db, at, session)
     answered = said.decision is None
     if answered:
         state = CallState.FAILED if said.failed else CallState.SUCCEEDED
@@ -116,16 +119,8 @@ def interrupt_session(
         turn = rows.last_turn(db, session)
         _give_up(db, at, session, abort_reason)
         return turn
-    turn = _interrupt(db, at, session)
+    turn = rows.interrupt_dead(db, at, session)
     db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=0)
-    return turn
-
-
-def _interrupt(db: Port, at: Micros, session: records.SessionRow) -> records.TurnInfo | None:
-    turn = rows.last_turn(db, session)
-    if turn is None or not turn.state.live:
-        return None
-    rows.interrupt_turn(db, at, session, turn)
     return turn
 
 

@@ -134,9 +134,9 @@ GUARDS: Final = (
         name="recovery-the-dead-turn-is-ended",
         keeps="A turn whose owner died is written down as interrupted by whoever comes next.",
         of="6 7, B4",
-        file="power_loop/store/transactions/begin.py",
-        old="    if last is not None and last.state.live:\n        rows.interrupt_turn(db, at, session, last)\n",
-        new="    return\n",
+        file="power_loop/store/transactions/rows.py",
+        old="    if turn is None or not turn.state.live:\n        return None\n    fact",
+        new="    return turn\n    fact",
         test="tests/loop/test_open_calls.py::test_on_pending_abort_puts_the_input_behind_the_aborted_results",
     ),
     Guard(

@@ -77,7 +77,7 @@ def _scan(
             with _believed(db, session.id, f"a row of {table}"):
                 read(db, session, row)
         except StoreDamagedError as error:
-            seq = row["seq"] if table in ("messages", "calls", "outputs") else error.seq
+            seq = row["seq"] if table in ("messages", "calls", "outputs", "waits") else error.seq
             yield Spot(session=session.id, table=table, seq=seq, what=error.problem)
         else:
             yield None
@@ -100,6 +100,8 @@ _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
     ("compactions", "list_compactions", parsing.compaction_of),
     ("inputs", "list_inputs", parsing.input_of),
     ("outputs", "list_outputs", parsing.output_of),
+    ("waits", "list_waits", parsing.wait_of),
+    ("rules", "memories", parsing.memory_of),
 )
 
 
@@ -110,5 +112,5 @@ def _as_stored(row: Row) -> records.SessionRow:
         key=row["key"], id=SessionId(row["id"]), parent=None, model=None, metadata=None, created_at=long_ago,
         updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0, usage_rows=0,
         stop_requested=False, archived=False, closed=False, recoveries=0, quarantined=False,
-        context_tokens=None, context_window=None, failed_compactions=0,
+        context_tokens=None, context_window=None, failed_compactions=0, events=0, approvals=None,
     )  # fmt: skip
