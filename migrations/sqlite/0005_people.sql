@@ -3,6 +3,9 @@
 PRAGMA user_version = 5;
 
 -- How many events a session has, and which tools ask for an approval in it: JSON, a word a pattern of names.
+-- And how many rows `waits` and `rules` have of it, so that none goes missing.
+ALTER TABLE sessions ADD COLUMN waits INTEGER NOT NULL DEFAULT 0 CHECK (waits >= 0);
+ALTER TABLE sessions ADD COLUMN rules INTEGER NOT NULL DEFAULT 0 CHECK (rules >= 0);
 ALTER TABLE sessions ADD COLUMN events INTEGER NOT NULL DEFAULT 0 CHECK (events >= 0);
 ALTER TABLE sessions ADD COLUMN approvals TEXT CHECK (approvals IS NULL OR json_valid(approvals));
 
@@ -31,7 +34,7 @@ CREATE TABLE waits (
     -- What is decided says when, and is sealed; what is not has nobody's word.
     CHECK ((decision IS NULL) = (decided_at IS NULL)),
     CHECK ((decision IS NULL) = (decision_crc IS NULL)),
-    CHECK (decision IS NOT NULL OR (said IS NULL AND decided_by IS NULL)),
+    CHECK (decision IS NOT NULL OR (changed IS NULL AND said IS NULL AND decided_by IS NULL AND failed = 0)),
     -- Only a result is answered, and it is the answer; only an approval may change what runs.
     CHECK ((kind = 'result') = (decision = 'answered')),
     CHECK (decision <> 'answered' OR said IS NOT NULL),

@@ -33,7 +33,7 @@ CREATE TABLE sessions (
     stop_crc          INTEGER,
     archived_at       INTEGER,
     closed_at         INTEGER,
-    crc               INTEGER NOT NULL, recoveries INTEGER NOT NULL DEFAULT 0 CHECK (recoveries >= 0), quarantined_at INTEGER, failed_compactions INTEGER NOT NULL DEFAULT 0 CHECK (failed_compactions >= 0), context_tokens INTEGER CHECK (context_tokens >= 0), context_window INTEGER CHECK (context_window >= 1), events INTEGER NOT NULL DEFAULT 0 CHECK (events >= 0), approvals TEXT CHECK (approvals IS NULL OR json_valid(approvals)),
+    crc               INTEGER NOT NULL, recoveries INTEGER NOT NULL DEFAULT 0 CHECK (recoveries >= 0), quarantined_at INTEGER, failed_compactions INTEGER NOT NULL DEFAULT 0 CHECK (failed_compactions >= 0), context_tokens INTEGER CHECK (context_tokens >= 0), context_window INTEGER CHECK (context_window >= 1), waits INTEGER NOT NULL DEFAULT 0 CHECK (waits >= 0), rules INTEGER NOT NULL DEFAULT 0 CHECK (rules >= 0), events INTEGER NOT NULL DEFAULT 0 CHECK (events >= 0), approvals TEXT CHECK (approvals IS NULL OR json_valid(approvals)),
     CHECK ((owner IS NULL) = (owner_since IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_reason IS NULL)),
     CHECK ((stop_requested_at IS NULL) = (stop_crc IS NULL))
@@ -222,7 +222,7 @@ CREATE TABLE waits (
     -- What is decided says when, and is sealed; what is not has nobody's word.
     CHECK ((decision IS NULL) = (decided_at IS NULL)),
     CHECK ((decision IS NULL) = (decision_crc IS NULL)),
-    CHECK (decision IS NOT NULL OR (said IS NULL AND decided_by IS NULL)),
+    CHECK (decision IS NOT NULL OR (changed IS NULL AND said IS NULL AND decided_by IS NULL AND failed = 0)),
     -- Only a result is answered, and it is the answer; only an approval may change what runs.
     CHECK ((kind = 'result') = (decision = 'answered')),
     CHECK (decision <> 'answered' OR said IS NOT NULL),

@@ -122,7 +122,7 @@ def _glanced(drives: Drives, parts: Parts, row: Row) -> records.SessionInfo | No
         key, id, parent, model, metadata, created_at, crc,
         updated_at, owner, owner_since, epoch, next_seq, next_turn, active, usage_rows, recoveries,
         archived_at, closed_at, quarantined_at, context_tokens, context_window, failed_compactions,
-        events, approvals,
+        events, approvals, waits, rules,
         number, origin, turn_epoch, request_id, given, driver, started_at, turn_crc,
         word, rounds, tool_calls, ended_at, status, stop_reason, error_code, error, answer_seq, end_crc,
         open_calls, awaited, queued,
@@ -137,7 +137,7 @@ def _glanced(drives: Drives, parts: Parts, row: Row) -> records.SessionInfo | No
         sound = crc32(text.encode()) == crc
         # A number below zero makes all of them so, and what is no whole number cannot be part of this.
         counts = epoch | next_seq | next_turn | active | usage_rows | recoveries | failed_compactions | events
-        counts |= (context_tokens or 0) | (context_window or 0)
+        counts |= (context_tokens or 0) | (context_window or 0) | waits | rules
         since = None if owner_since is None else from_micros(owner_since)
         state = None
         if number is not None:

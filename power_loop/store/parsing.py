@@ -39,12 +39,12 @@ def session_of(db: Port, row: Iterable[Any]) -> SessionRow:
     (
         key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
         active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
-        context_tokens, context_window, failed_compactions, events, approvals,
+        context_tokens, context_window, failed_compactions, events, approvals, waits, rules,
     ) = row  # fmt: skip
     try:
         # A number below zero makes all of them so; what is no whole number cannot be part of this.
         counts = epoch | next_seq | next_turn | active | usage_rows | recoveries | failed_compactions | events
-        counts |= (context_tokens or 0) | (context_window or 0)
+        counts |= (context_tokens or 0) | (context_window or 0) | waits | rules
         if crc == seals.session_seal(key, id, parent, model, metadata, created_at, approvals) and counts >= 0:
             return SessionRow(
                 key=key,
@@ -71,6 +71,8 @@ def session_of(db: Port, row: Iterable[Any]) -> SessionRow:
                 failed_compactions=failed_compactions,
                 events=events,
                 approvals=approvals,
+                waits=waits,
+                rules=rules,
             )
     except (TypeError, ValueError, OverflowError, OSError):
         pass  # a column holds what was never written there
@@ -220,10 +222,9 @@ def call_of(db: Port, session: SessionRow, row: Row) -> CallInfo:
     )
 
 
-def wait_of(db: Port, session: SessionRow, row: Row) -> WaitInfo:
-    """Of the columns of `waits`, with `turn`, `id` and `name` of its call."""
+def check_wait(db: Port, session: SessionRow, row: Row) -> None:
+    """Raises `StoreDamagedError` unless what a call waits for is what was written."""
     key = CallKey(row["seq"], row["ordinal"])
-    thing = f"what call {row['id']} of message {key.seq} waits for"
     wait = Wait(key=key, arguments=row["arguments"], reason=row["reason"], expires_at=row["expires_at"])
     sound = row["crc"] == seals.wait_seal(session.key, row["kind"], wait, row["asked_at"])
     decision, decided_at = row["decision"], row["decided_at"]
@@ -231,14 +232,22 @@ def wait_of(db: Port, session: SessionRow, row: Row) -> WaitInfo:
         said = (row["changed"], row["said"], row["decided_by"])
         sound = sound and row["decision_crc"] == seals.decision_seal(decision, said, row["failed"], decided_at)
     sound = sound and row["arguments_hash"] == arguments_hash(row["arguments"])
+    thing = f"what call {key.ordinal} of message {key.seq} waits for"
     _check(db, sound and (decision is None) == (decided_at is None), session.id, thing, key.seq)
+
+
+def wait_of(db: Port, session: SessionRow, call: CallInfo, row: Row) -> WaitInfo:
+    """What a call waits for, or waited for."""
+    check_wait(db, session, row)
+    thing = f"what call {call.key.ordinal} of message {call.key.seq} waits for"
     when = _Clock(db, session.id, thing)
+    decision = row["decision"]
     return WaitInfo(
         session_id=session.id,
-        call_id=row["id"],
-        name=row["name"],
-        key=key,
-        turn=row["turn"],
+        call_id=call.id,
+        name=call.name,
+        key=call.key,
+        turn=call.turn,
         kind=_member(db, WaitKind, row["kind"], session.id, thing),
         arguments=row["arguments"],
         arguments_hash=row["arguments_hash"],
@@ -250,7 +259,7 @@ def wait_of(db: Port, session: SessionRow, row: Row) -> WaitInfo:
         said=row["said"],
         failed=row["failed"] == 1,
         decided_by=row["decided_by"],
-        decided_at=when.maybe(decided_at),
+        decided_at=when.maybe(row["decided_at"]),
     )
 
 

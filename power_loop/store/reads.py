@@ -13,7 +13,7 @@ from power_loop.store.port import Port
 from power_loop.store.transactions import manage, rows
 from power_loop.store.transactions.begin import Drives
 from power_loop.transcript.recall import Handle, says_in_short
-from power_loop.values import InputMode, SessionId
+from power_loop.values import CallKey, InputMode, SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,15 @@ def waits(db: Port, session_id: SessionId | None, *, decided: bool) -> list[reco
     found: list[records.WaitInfo] = []
     for session in sessions:
         if decided:
-            found += [parsing.wait_of(db, session, row) for row in db.all("list_waits", session=session.key)]
+            asked_for = {call.key: call for call in calls(db, session.id)}
+            listed = [
+                parsing.wait_of(db, session, call, row)
+                for row in db.all("list_waits", session=session.key)
+                if (call := asked_for.get(CallKey(row["seq"], row["ordinal"]))) is not None
+            ]
+            _all_there(db, session, "what its calls wait for", len(listed), session.waits)
+            _in_order(db, session, "what its calls wait for", [wait.key for wait in listed])
+            found += listed
             continue
         for call in rows.open_calls(db, session):
             approval = call.approval if call.state is CallState.AWAITING_APPROVAL else None
@@ -142,7 +150,9 @@ def waits(db: Port, session_id: SessionId | None, *, decided: bool) -> list[reco
 
 def memories(db: Port, session_id: SessionId) -> dict[str, str]:
     session = rows.session_row(db, session_id)
-    return {row["name"]: parsing.memory_of(db, session, row) for row in db.all("memories", session=session.key)}
+    found = {row["name"]: parsing.memory_of(db, session, row) for row in db.all("memories", session=session.key)}
+    _all_there(db, session, "what its rules remember", len(found), session.rules)
+    return found
 
 
 def output(db: Port, session_id: SessionId, handle: str) -> str:

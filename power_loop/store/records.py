@@ -303,6 +303,10 @@ class SessionRow(NamedTuple):
     events: int
     approvals: str | None
     """JSON: which tools ask for an approval here."""
+    waits: int
+    """How often a call has waited for somebody outside."""
+    rules: int
+    """How many rules remember something."""
 
     @property
     def context_left(self) -> float | None:

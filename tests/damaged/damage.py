@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from power_loop.engine.facts import NewMessage
+from power_loop.engine.facts import NewMessage, Wait
 from power_loop.engine.outputs import Output
 from power_loop.store import seals
 from power_loop.store.port import seal
@@ -54,7 +54,9 @@ def reseal(path: Path) -> None:
 
         each(
             "sessions",
-            lambda r: seals.session_seal(*(r[c] for c in ["key", "id", "parent", "model", "metadata", "created_at"])),
+            lambda r: seals.session_seal(
+                *(r[c] for c in ["key", "id", "parent", "model", "metadata", "created_at", "approvals"])
+            ),
         )
         each("sessions", _stop, "stop_crc")
         each("messages", _message)
@@ -67,6 +69,13 @@ def reseal(path: Path) -> None:
         each("inputs", _input)
         each("outputs", lambda r: seals.output_seal(r["session"], r["seq"], Output(characters=r["characters"],
                                                                                    data=r["data"])))  # fmt: skip
+        each("waits", lambda r: seals.wait_seal(r["session"], r["kind"], Wait(key=CallKey(r["seq"], r["ordinal"]),
+             arguments=r["arguments"], reason=r["reason"], expires_at=r["expires_at"]), r["asked_at"]))  # fmt: skip
+        each("waits", lambda r: None if r["decision"] is None else seals.decision_seal(
+             r["decision"], (r["changed"], r["said"], r["decided_by"]), r["failed"], r["decided_at"]),
+             "decision_crc")  # fmt: skip
+        each("rules", lambda r: seals.rule_seal(r["session"], r["name"], r["memory"], r["turn"], r["at"]))
+        each("events", lambda r: seals.event_seal(r["session"], r["number"], r["facts"], r["body"], r["at"]))
         each("compactions", lambda r: seals.compaction_seal(r["session"], r["number"], r["strategy"], r["model"]))
 
 

@@ -12,7 +12,8 @@ from tests.damaged.damage import Damage, reseal, run
 # The sound database: alpha (1) has turns, calls and a compaction of messages 2 to 7, its note is message 10; beta (2),
 # its child, a failed turn and two inputs that wait; gamma (3) an open call of message 3; delta (4) a live turn of a
 # dead owner.
-ALPHA, BETA, GAMMA, DELTA = "alpha", "beta", "gamma", "delta"
+# epsilon (5) calls of message 3 that were decided, and two of message 7 that wait.
+ALPHA, BETA, GAMMA, DELTA, EPSILON = "alpha", "beta", "gamma", "delta", "epsilon"
 
 
 def _broken(
@@ -64,7 +65,7 @@ INVARIANTS: Final = [
             words="2 sessions"),
     _broken("parent_exists", "UPDATE sessions SET parent = 99 WHERE key = 2", session="beta", also=("foreign_keys",)),
     _broken("parent_is_older", "UPDATE sessions SET parent = 2 WHERE key = 1"),
-    _broken("session_keys_counted", "UPDATE sqlite_sequence SET seq = 3", session=DELTA),
+    _broken("session_keys_counted", "UPDATE sqlite_sequence SET seq = 4", session=EPSILON),
     _broken("active_count", "UPDATE sessions SET active = 6 WHERE key = 1", words="6 active messages were written, 5"),
     _broken("next_seq_free", "UPDATE sessions SET next_seq = 11 WHERE key = 1", seq=11),
     _broken("no_seq_gaps", "UPDATE sessions SET next_seq = 14 WHERE key = 1", seq=12,
@@ -168,6 +169,16 @@ INVARIANTS: Final = [
             seq=5, also=("checksums",)),
     _broken("settled_by_fits_the_state", "UPDATE calls SET settled_by = 'abort' WHERE session = 1 AND ordinal = 0",
             seq=5),
+    _broken("wait_of_a_call", "UPDATE waits SET ordinal = 9 WHERE seq = 3 AND ordinal = 2", session=EPSILON, seq=3,
+            also=("foreign_keys",)),
+    _broken("waits_counted", "DELETE FROM waits WHERE seq = 3 AND ordinal = 2", session=EPSILON, words="5 times"),
+    _broken("rules_counted", "UPDATE sessions SET rules = 1 WHERE key = 5", session=EPSILON),
+    _broken("approval_asked_for", "DELETE FROM waits WHERE seq = 7 AND ordinal = 1", session=EPSILON, seq=7,
+            also=("waits_counted",)),
+    _broken("ran_as_approved", "UPDATE waits SET decision = 'denied', changed = NULL WHERE seq = 3 AND ordinal = 1",
+            session=EPSILON, seq=3, words="its approval was denied"),
+    _broken("awaited_was_handed_over", """UPDATE calls SET state = 'requested', attempt = 0, started_at = NULL
+            WHERE session = 5 AND seq = 7 AND ordinal = 0""", session=EPSILON, seq=7),
 ]  # fmt: skip
 
 
@@ -196,6 +207,14 @@ CHECKSUMS: Final = [
     _changed("calls", "effect = 'read' WHERE session = 3 AND ordinal = 1", "call call_1", GAMMA, 3),
     _changed("calls", "effect = 'odd' WHERE session = 3 AND ordinal = 1", "call call_1", GAMMA, 3),
     _changed("calls", "settled_by = 'odd' WHERE session = 1 AND ordinal = 0", "call c1", ALPHA, 5),
+    _changed(
+        "waits",
+        "arguments = '{}' WHERE seq = 7 AND kind = 'approval'",
+        "what call 1 of message 7 waits for",
+        EPSILON,
+        7,
+    ),
+    _changed("waits", "said = 'fine' WHERE seq = 3 AND ordinal = 2", "what call 2 of message 3 waits for", EPSILON, 3),
     _changed("usage", "prompt_tokens = 1 WHERE session = 1 AND number = 1", "usage row 1", ALPHA),
     _changed("inputs", "body = replace(body, 'more', 'less')", "input 2", BETA),
     _changed("inputs", "mode = 'jump' WHERE number = 1", "input 1", BETA),

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from power_loop.config import AgentLoopConfig
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy
-from power_loop.engine.decide import AskModel, CloseRound, Compact, Park, Rest, RunCalls, Step, decide
+from power_loop.engine.decide import AskApprovals, AskModel, CloseRound, Compact, Park, Rest, RunCalls, Step, decide
 from power_loop.engine.limits import Limits
 from power_loop.engine.recover import Verdict, recover
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.engine.turns import LIVE, TurnState
-from power_loop.values import CallKey, Effect, InDoubt
+from power_loop.values import CallKey, Effect, InDoubt, Status
 from tests.engine.kit import MESSAGE, SPENT, STAMP, call, snapshot
 from tests.engine.test_recover import views
 
@@ -70,7 +70,50 @@ def test_a_call_that_is_not_parallel_is_a_barrier(calls: tuple[CallView, ...], b
 def test_one_undecided_call_parks_the_turn_before_anything_runs() -> None:
     doubtful = call(state=CallState.STARTED, attempt=1, in_doubt=True)
     given = keyed(PARALLEL, doubtful, SERIAL)
-    assert decide(snapshot(TurnState.ACTING, *given), replace(LIMITS, in_doubt=InDoubt.ASK)) == Park((given[1],))
+    assert decide(snapshot(TurnState.ACTING, *given), replace(LIMITS, in_doubt=InDoubt.ASK)) == Park(
+        (given[1],), Status.PENDING_TOOLS
+    )
+
+
+WAITING = call(state=CallState.AWAITING_APPROVAL)
+WAITING_PARALLEL = call(state=CallState.AWAITING_APPROVAL, parallel=True, effect=Effect.READ)
+HOST = call(host=True, state=CallState.STARTED, attempt=1, parallel=True)
+APPROVED = call(approved="{}")
+
+
+@pytest.mark.acceptance("B8")
+@pytest.mark.parametrize(
+    ("calls", "batch"),
+    [
+        # One that runs alone lets none pass before it ...
+        ((WAITING, SERIAL), []),
+        ((WAITING, PARALLEL), []),
+        ((SERIAL, WAITING, PARALLEL), [0]),
+        # ... but what a person approved.
+        ((WAITING, APPROVED), [1]),
+        ((WAITING, PARALLEL, APPROVED, WAITING), [2]),
+        # One that may run beside others holds nobody up.
+        ((WAITING_PARALLEL, SERIAL), [1]),
+        ((HOST, HOST, PARALLEL, PARALLEL), [2, 3]),
+        ((HOST,), []),
+    ],
+)
+def test_what_may_run_while_others_wait(calls: tuple[CallView, ...], batch: list[int]) -> None:
+    given = keyed(*calls)
+    step = decide(snapshot(TurnState.ACTING, *given), LIMITS)
+    if batch:
+        assert step == RunCalls(tuple((given[at], Verdict.RUN) for at in batch))
+    else:
+        waiting = tuple(view for view in given if recover(view, InDoubt.REPORT) is Verdict.WAIT)
+        status = Status.AWAITING_APPROVAL if given[0].state is CallState.AWAITING_APPROVAL else Status.WAITING_FOR_INPUT
+        assert step == Park(waiting, status)
+
+
+@pytest.mark.acceptance("B8")
+def test_approvals_are_asked_for_together_before_anything_runs() -> None:
+    asks = call(asks=True)
+    given = keyed(PARALLEL, asks, SERIAL, asks)
+    assert decide(snapshot(TurnState.ACTING, *given), LIMITS) == AskApprovals((given[1], given[3]))
 
 
 def test_limits_come_from_the_configuration() -> None:
@@ -109,15 +152,26 @@ def test_what_is_decided_keeps_the_rules(now: Snapshot, policy: InDoubt) -> None
             assert now.may_fold
         case CloseRound():
             assert not now.calls
+        case AskApprovals(calls):
+            assert calls == tuple(view for view in now.calls if view.asks)
         case RunCalls(batch):
             taken = [view for view, _ in batch]
-            assert taken == list(now.calls[: len(taken)]), "calls are taken up in the order asked for"
+            free = [view for view in now.calls if view in taken or recover(view, policy) is not Verdict.WAIT]
+            before = free[: free.index(taken[-1]) + 1]
+            assert [view for view in before if view.approved is None] == [
+                view for view in taken if view.approved is None
+            ], "calls are taken up in the order asked for"
             assert len(taken) == 1 or all(view.parallel for view in taken)
-            assert all(verdict is recover(view, policy) is not Verdict.ASK for view, verdict in batch)
+            assert all(verdict is recover(view, policy) for view, verdict in batch)
+            assert not {verdict for _, verdict in batch} & {Verdict.ASK, Verdict.WAIT}
+            assert not any(view.asks for view in now.calls)
             assert all(view.state.open for view in taken)
-        case Park(undecided):
+        case Park(undecided, status):
             assert undecided
-            assert all(recover(view, policy) is Verdict.ASK for view in undecided)
+            verdict = Verdict.ASK if status is Status.PENDING_TOOLS else Verdict.WAIT
+            assert all(recover(view, policy) is verdict for view in undecided)
+            waits = {view.state for view in undecided}
+            assert (status is Status.AWAITING_APPROVAL) == (verdict is Verdict.WAIT and "awaiting_approval" in waits)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(list(Effect))), max_size=6), st.integers(0, 4))

@@ -20,7 +20,11 @@ TABLE: list[tuple[dict[str, Any], str, str]] = [
     ({}, "report", "run"),
     ({}, "ask", "run"),
     ({"known": False}, "report", "run"),  # the gate refuses it: it never runs
-    ({"state": CallState.AWAITING_APPROVAL}, "report", "ask"),
+    ({"state": CallState.AWAITING_APPROVAL}, "report", "wait"),
+    ({**DOUBT, "host": True}, "report", "wait"),
+    ({**DOUBT, "host": True, "known": False}, "ask", "wait"),
+    ({"host": True}, "report", "run"),  # it is handed to the host
+    ({**DOUBT, "approved": "{}"}, "report", "report"),  # an approval is no word about what became of it
     ({**DOUBT, "effect": Effect.READ}, "report", "run"),
     ({**DOUBT, "effect": Effect.IDEMPOTENT}, "ask", "run"),
     (DOUBT, "report", "report"),
@@ -64,6 +68,9 @@ def views(draw: st.DrawFn, key: CallKey | None = None) -> CallView:
         known=known,
         parallel=known and draw(st.booleans()),
         reconciles=known and draw(st.booleans()),
+        approved=None if state is CallState.AWAITING_APPROVAL else draw(st.sampled_from([None, "{}"])),
+        asks=state is CallState.REQUESTED and known and draw(st.integers(0, 3)) == 0,
+        host=known and draw(st.integers(0, 3)) == 0,
     )
 
 

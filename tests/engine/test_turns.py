@@ -120,8 +120,9 @@ def test_call_states_are_open_or_settled() -> None:
         ("failed", "failed", False, False, "failed"),
         ("failed", "failed", False, True, "interrupted_in_tools"),
         ("waiting", "pending_tools", False, True, "interrupted_in_tools"),
-        ("waiting", "awaiting_approval", False, True, "awaiting_approval"),
-        ("waiting", "waiting_for_input", False, True, "waiting_for_input"),
+        # Everybody it waited for has spoken: the calls are next.
+        ("waiting", "awaiting_approval", False, True, "interrupted_in_tools"),
+        ("waiting", "waiting_for_input", False, True, "interrupted_in_tools"),
         # All that it waited for is resolved: the model is next.
         ("waiting", "pending_tools", False, False, "interrupted_before_model"),
     ],
@@ -131,3 +132,15 @@ def test_session_states_are_told_apart(
 ) -> None:
     turn = None if state is None else TurnState(state)
     assert session_state(turn, status, driven=driven, open_calls=open_calls) is SessionState(shown)
+
+
+@pytest.mark.acceptance("B4")
+@pytest.mark.parametrize("waits", ["awaiting_approval", "waiting_for_input"])
+def test_a_session_says_for_whom_it_waits(waits: str) -> None:
+    def shown(state: TurnState, *, driven: bool) -> SessionState:
+        return session_state(state, waits, driven=driven, open_calls=True, waits=waits)
+
+    assert shown(TurnState.WAITING, driven=False) is SessionState(waits)
+    assert shown(TurnState.INTERRUPTED, driven=False) is SessionState(waits)
+    assert shown(TurnState.ACTING, driven=True) is SessionState.RUNNING
+    assert shown(TurnState.CANCELLED, driven=False) is SessionState.STOPPED

@@ -16,7 +16,7 @@ from power_loop.store.contract import Input
 from power_loop.values import InputMode, SessionId
 from tests.store.kit import copied
 
-SESSIONS = ("alpha", "beta", "gamma", "delta")
+SESSIONS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
 
 @tool(effect="read")
@@ -28,7 +28,8 @@ def look(what: str) -> str:
 
 async def build(path: Path) -> None:
     """`alpha` has turns, calls, a large result and a compaction; `beta`, below it, a failed turn and two
-    inputs that wait; `gamma` a call that waits for a person; `delta` a turn that runs, with a request to stop it."""
+    inputs that wait; `gamma` a call that waits for a person; `delta` a turn that runs, with a request to stop it;
+    `epsilon` calls that were approved, denied and answered by the host, and one of each that waits."""
     running = asyncio.Event()
 
     @tool
@@ -37,6 +38,16 @@ async def build(path: Path) -> None:
         running.set()
         await asyncio.Event().wait()
         return "paid"
+
+    @tool(approval="it costs money")
+    def order(what: str) -> str:
+        """Orders."""
+        return f"ordered {what}"
+
+    @tool(external=True)
+    def locate() -> str:
+        """Where the user is; the host knows."""
+        raise AssertionError
 
     thinking = AssistantMessage(
         content="looking", tool_calls=(ToolCall(id="c1", name="look", arguments='{"what": "x"}'),
@@ -52,6 +63,8 @@ async def build(path: Path) -> None:
             "after the fold",
             ModelServerError("the model is down"),
             calls(("look", {"what": "y"}), ("pay", {"amount": 3})),
+            calls(("locate", {}), ("order", {"what": "tea"}), ("order", {"what": "a yacht"})),
+            calls(("locate", {}), ("order", {"what": "cake"})),
         ],
         usage=lambda request, _: Usage(
             prompt_tokens=200 if len(request.messages) > 5 else 20,
@@ -61,7 +74,7 @@ async def build(path: Path) -> None:
         ),
     )
     config = AgentLoopConfig(context_window=256, system_prompt="You are kind.", in_doubt=InDoubt.ASK)
-    async with StatefulAgentLoop(llm=llm, db_path=path, tools=[look, pay], config=config) as loop:
+    async with StatefulAgentLoop(llm=llm, db_path=path, tools=[look, pay, order, locate], config=config) as loop:
         await loop.create_session("alpha", metadata={"team": "blue"}, model="small-1")
         await loop.create_session("beta", parent="alpha", metadata={"n": 2})
         await loop.create_session("gamma")
@@ -78,6 +91,12 @@ async def build(path: Path) -> None:
         result = await loop.resume("gamma")
         assert result.status is Status.PENDING_TOOLS, result
         await loop.resolve("gamma", "call_1", report=True)
+        await loop.create_session("epsilon", approvals={"look": "never"})
+        await loop.send("order something", "epsilon")
+        await loop.approve("epsilon", "call_1", arguments={"what": "coffee"}, by="ann")
+        await loop.deny("epsilon", "call_2", "too dear", by="ann")
+        result = await loop.submit_results("epsilon", {"call_0": "at home"})
+        assert result.status is Status.AWAITING_APPROVAL, result
     store = await open_store(path)
     for word, mode in (("first", InputMode.WAIT), ("more", InputMode.STEER)):
         body = f'{{"role":"user","content":"{word}, when you can"}}'

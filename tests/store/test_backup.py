@@ -73,7 +73,7 @@ def is_healthy(path: Path) -> bool:
 def test_a_backup_at_rest_equals_its_source_in_every_row(home: Path, tmp_path: Path) -> None:
     copied = backup(home, tmp_path / "safe.db")
     assert dump(tmp_path / "safe.db") == dump(home)
-    assert (copied.sessions, copied.messages, copied.kept) == (4, 19, None)
+    assert (copied.sessions, copied.messages, copied.kept) == (5, 26, None)
     assert copied.bytes == (tmp_path / "safe.db").stat().st_size
     assert (tmp_path / "safe.db").stat().st_mode & 0o777 == 0o600
     assert beside(tmp_path / "safe.db") == ["home", "safe.db"]  # no log, no owners, nothing hidden
@@ -83,7 +83,7 @@ def test_a_backup_at_rest_equals_its_source_in_every_row(home: Path, tmp_path: P
 async def test_a_backup_opens_resumes_and_sends(home: Path, tmp_path: Path) -> None:
     backup(home, tmp_path / "safe.db")
     async with StatefulAgentLoop(db_path=tmp_path / "safe.db") as loop:
-        assert len(await loop.list_sessions()) == 4
+        assert len(await loop.list_sessions()) == len(sample.SESSIONS)
     assert beside(tmp_path / "safe.db") == ["home", "safe.db"]
     async with a_loop(tmp_path / "safe.db", ["went on", "hello"]) as loop:
         assert (await loop.get_session("delta")).state is SessionState.INTERRUPTED_BEFORE_MODEL

@@ -16,7 +16,7 @@ import pytest
 from power_loop import StatefulAgentLoop, open_store
 from power_loop.engine.facts import CompactionFailed, HistoryCompacted, NewMessage
 from power_loop.errors import LoopClosedError
-from power_loop.store.contract import Claim, Input, Listing, NewSession, Resolution, SessionStore
+from power_loop.store.contract import Claim, HostResult, Input, Listing, NewSession, Resolution, Said, SessionStore
 from power_loop.store.sqlite.store import SqliteStore
 from power_loop.values import SessionId
 from tests.store.kit import a_loop, beside, dump, run
@@ -100,6 +100,10 @@ USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "count_failed_compaction": lambda store: store.count_failed_compaction(S, FAILED),
     "compact_session": lambda store: store.compact_session(S, 0, FOLDED),
     "usage": lambda store: store.usage(S, None),
+    "decide_approval": lambda store: store.decide_approval(S, "c", Said(approved=True)),
+    "submit_results": lambda store: store.submit_results(S, {"c": HostResult(content="x")}),
+    "waits": lambda store: store.waits(S, decided=True),
+    "memories": lambda store: store.memories(S),
     "queue_input": lambda store: store.queue_input(Input(session=S, body='{"role":"user"}')),
     "begin_next": lambda store: store.begin_next(S, 1),
     "take_inputs": lambda store: store.take_inputs(Claim(key=1, session=S, epoch=1, turn=1)),

@@ -219,12 +219,15 @@ async def test_a4_a_deleted_session_leaves_no_row_in_any_table_and_takes_none_of
     path = tmp_path / "agent.db"
     await sample.build(path)
     belonging = dict(owned(path))
-    assert set(belonging) == {"sessions", "turns", "messages", "calls", "usage", "compactions", "inputs", "outputs"}
+    assert set(belonging) == {
+        *("sessions", "turns", "messages", "calls", "usage", "compactions", "inputs", "outputs", "waits", "events"),
+        "rules",
+    }
     before = dump(path)
-    assert all(before[table] for table in belonging)
+    assert all(before[table] for table in belonging if table not in ("events", "rules"))
     async with StatefulAgentLoop(db_path=path) as loop:
         await loop.delete_session("alpha")  # and with it beta, which is below it
-        assert {info.session_id for info in await loop.list_sessions()} == {"gamma", "delta"}
+        assert {info.session_id for info in await loop.list_sessions()} == {"gamma", "delta", "epsilon"}
     after = dump(path)
     for table in belonging:
         assert after[table] == [row for row in before[table] if row[0] not in (1, 2)], table
@@ -237,7 +240,9 @@ def owned(path: Path) -> list[tuple[str, str]]:
         found = [("sessions", "key")]
         for table in tables(connection):
             keys = connection.execute(f"PRAGMA foreign_key_list({table})").fetchall()
-            found += {(table, key[3]) for key in keys if key[2] in ("sessions", "messages") and key[3] == "session"}
+            found += {
+                (table, key[3]) for key in keys if key[2] in ("sessions", "messages", "calls") and key[3] == "session"
+            }
         return found
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from power_loop.engine.calls import OPEN, CallState, SettledBy
+from power_loop.engine.calls import OPEN, CallState, Decision, SettledBy, WaitKind
 from power_loop.engine.turns import LIVE, TurnState
 from power_loop.values import Effect, InputMode, Status
 from tests.store import schema_text
@@ -49,6 +49,12 @@ VALUES (1, 1, 1, 'summary', 1, 2, 2, 3, 9, 1, 0, 0);
 INSERT INTO inputs (number, session, mode, request_id, body, sender, arrived_at, turn, seq, taken_at, crc)
 VALUES (1, 1, 'wait', 'i', NULL, 'o', 0, 1, 1, 0, 0), (2, 1, 'steer', 'j', '{}', 'o', 0, NULL, NULL, NULL, 0),
        (3, 1, 'wait', NULL, NULL, 'o', 0, 2, 3, 0, 0);
+INSERT INTO waits (session, seq, ordinal, kind, arguments, arguments_hash, asked_at, decision, said, decided_at, crc,
+                   decision_crc)
+VALUES (1, 3, 1, 'result', '{}', '', 0, 'answered', 'x', 0, 0, 0),
+       (1, 3, 1, 'approval', '{}', '', 0, NULL, NULL, NULL, 0, NULL);
+INSERT INTO events VALUES (1, 1, 1, '[]', 0, 0);
+INSERT INTO rules VALUES (1, 'w', '{}', 1, 0, 0);
 """
 
 REFUSED: Final = {
@@ -158,6 +164,29 @@ REFUSED: Final = {
     "an unknown mode": "UPDATE inputs SET mode = 'jump' WHERE number = 2",
     "metadata of an input that is no JSON": "UPDATE inputs SET metadata = '{' WHERE number = 1",
     "an input that is no JSON": "UPDATE inputs SET body = 'hello' WHERE number = 2",
+    "an unknown kind of wait": "UPDATE waits SET kind = 'money' WHERE kind = 'approval'",
+    "an unknown word of a person": "UPDATE waits SET decision = 'maybe', decided_at = 0, decision_crc = 0 "
+    "WHERE kind = 'approval'",
+    "a person's word at no time": "UPDATE waits SET decision = 'denied', decision_crc = 0 WHERE kind = 'approval'",
+    "a person's word without a seal": "UPDATE waits SET decision = 'denied', decided_at = 0 WHERE kind = 'approval'",
+    "a reason for no word": "UPDATE waits SET said = 'x' WHERE kind = 'approval'",
+    "a result that is approved": "UPDATE waits SET decision = 'approved' WHERE kind = 'result'",
+    "an answer of nothing": "UPDATE waits SET said = NULL WHERE kind = 'result'",
+    "other arguments that nobody approved": "UPDATE waits SET changed = '{}', decision = 'denied', decided_at = 0, "
+    "decision_crc = 0 WHERE kind = 'approval'",
+    "a refusal that failed": "UPDATE waits SET failed = 1, decision = 'denied', decided_at = 0, decision_crc = 0 "
+    "WHERE kind = 'approval'",
+    "a result neither right nor wrong": "UPDATE waits SET failed = 2 WHERE kind = 'result'",
+    "less than nobody waited for": "UPDATE sessions SET waits = -1 WHERE key = 1",
+    "less than no rules": "UPDATE sessions SET rules = -1 WHERE key = 1",
+    "less than no events": "UPDATE sessions SET events = -1 WHERE key = 1",
+    "rules of approvals that are no JSON": "UPDATE sessions SET approvals = '{' WHERE key = 1",
+    "event 0": "UPDATE events SET number = 0",
+    "no facts": "UPDATE events SET facts = 0",
+    "facts that are no JSON": "UPDATE events SET body = 'x'",
+    "a rule without a name": "UPDATE rules SET name = ''",
+    "a memory that is no JSON": "UPDATE rules SET memory = 'x'",
+    "a memory of turn 0": "UPDATE rules SET turn = 0",
     # Types (STRICT) and what must be there.
     "text for a number": "UPDATE sessions SET epoch = 'many' WHERE key = 1",
     "bytes for a text": "UPDATE messages SET body = x'7b7d' WHERE seq = 1",
@@ -171,6 +200,9 @@ REFUSED: Final = {
     "a turn of no session": "UPDATE turns SET session = 9 WHERE number = 1",
     "usage of no session": "UPDATE usage SET session = 9",
     "a call of no message": "UPDATE calls SET seq = 9 WHERE ordinal = 2",
+    "what no call waits for": "UPDATE waits SET ordinal = 9 WHERE kind = 'approval'",
+    "an event of no session": "UPDATE events SET session = 9",
+    "a memory of no session": "UPDATE rules SET session = 9",
     "a result that is not there": "UPDATE calls SET result_seq = 9 WHERE ordinal = 0",
     "a note that is not there": "UPDATE compactions SET note_seq = 9",
     "a parent that is not there": "UPDATE sessions SET parent = 9 WHERE key = 1",
@@ -256,6 +288,8 @@ ENUMS: Final = [
     ("calls", "effect", Effect),
     ("calls", "settled_by", SettledBy),
     ("inputs", "mode", InputMode),
+    ("waits", "kind", WaitKind),
+    ("waits", "decision", Decision),
 ]
 
 
@@ -265,7 +299,7 @@ def test_a3_enums_and_checks_are_equal(
     db: sqlite3.Connection,
     table: str,
     column: str,
-    enum: type[TurnState | Status | CallState | Effect | SettledBy | InputMode],
+    enum: type[TurnState | Status | CallState | Effect | SettledBy | InputMode | WaitKind | Decision],
 ) -> None:
     assert words(db, table, column) == {str(member) for member in enum}
 

@@ -29,6 +29,10 @@ COLUMNS: Final = {
     "v_usage": "session_id number turn purpose model prompt_tokens completion_tokens cached_tokens reasoning_tokens "
     "cost milliseconds at",
     "v_inputs": "session_id number mode request_id state turn seq body sender arrived_at taken_at",
+    "v_approvals": "session_id call_id name kind arguments arguments_hash reason decision changed_arguments said "
+    "decided_by call_state asked_at expires_at decided_at",
+    "v_events": "session_id number turn fact body at",
+    "v_rules": "session_id name memory turn at",
     "v_timeline": "session_id at_micros at turn what detail",
 }
 
@@ -108,9 +112,23 @@ def test_the_timeline_tells_the_whole_story_in_order(shell: sqlite3.Connection) 
 
 
 def test_a_pending_call_shows_what_was_asked(shell: sqlite3.Connection) -> None:
-    [row] = shell.execute("SELECT * FROM v_pending_calls").fetchall()
+    [row] = shell.execute("SELECT * FROM v_pending_calls WHERE session_id = 'gamma'").fetchall()
     [(born,)] = shell.execute("SELECT created_at FROM sessions WHERE id = 'gamma'").fetchall()
     assert dict(row) | {"since": None} == {
         "session_id": "gamma", "turn": 1, "call_id": "call_1", "name": "pay", "arguments": '{"amount": 3}',
         "state": "started", "effect": "once", "attempt": 1, "since": None, "idempotency_key": f"gamma@{born:x}/3.1",
     }  # fmt: skip
+
+
+@pytest.mark.acceptance("B8")
+def test_what_people_decided_and_what_waits_for_them_can_be_read(shell: sqlite3.Connection) -> None:
+    found = shell.execute(
+        "SELECT call_id, kind, decision, changed_arguments, said, decided_by, call_state FROM v_approvals"
+    ).fetchall()
+    assert [tuple(row) for row in found] == [
+        ("call_0", "result", "answered", None, "at home", None, "succeeded"),
+        ("call_1", "approval", "approved", '{"what":"coffee"}', None, "ann", "succeeded"),
+        ("call_2", "approval", "denied", None, "too dear", "ann", "denied"),
+        ("call_0", "result", "waiting", None, None, None, "started"),
+        ("call_1", "approval", "waiting", None, None, None, "awaiting_approval"),
+    ]

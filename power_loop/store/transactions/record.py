@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, WaitKind, arguments_hash, check_move
-from power_loop.engine.recover import is_progress
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import EpochLostError, PowerLoopError, SessionNotFoundError, StateError
 from power_loop.store import parsing, seals
@@ -16,9 +14,8 @@ from power_loop.store.port import Port
 from power_loop.store.transactions import rows, waits
 from power_loop.store.transactions.begin import Claim
 from power_loop.store.transactions.compact import fold_rows
+from power_loop.store.transactions.step import Step
 from power_loop.values import CallKey, InputMode, Micros, Status
-
-ENDS: Final = (f.AnswerReceived, f.TurnCompleted, f.TurnParked, f.TurnFailed, f.TurnCancelled)
 
 
 def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
@@ -28,7 +25,7 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         EpochLostError: another process took the session over; nothing is recorded.
         StateError: a fact does not follow from what is stored; nothing is recorded.
     """
-    step = _Step.of(claim, facts)
+    step = Step.of(claim, facts)
     ours = db.one(
         "leave_session" if step.ended else "advance_session",
         session=claim.key,
@@ -94,85 +91,7 @@ def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
     return messages
 
 
-@dataclass(slots=True, kw_only=True)
-class _Step:
-    """The facts of one commit, taken together: by how much the session grows."""
-
-    claim: Claim
-    next_seq: int = 0
-    """The session's next free sequence number. An answer reserves the numbers right after it for the results of its
-    calls, so that results stand in call order however they come in."""
-    more_active: int = 0
-    """How many more messages the model sees."""
-    more_usage: int = 0
-    usage_rows: int = 0
-    """How many usage rows there are so far."""
-    started: frozenset[CallKey] = frozenset()
-    """Calls that start in the commit that requests them."""
-    context: f.Context | None = None
-    """How full the window is after it, if that was counted."""
-    compacted: bool = False
-    failed_compactions: int = 0
-    ended: bool = False
-    """The turn comes to its end."""
-    goes_on: bool = False
-    """There are facts behind the end."""
-    progress: bool = False
-
-    @classmethod
-    def of(cls, claim: Claim, facts: Sequence[f.Fact]) -> _Step:
-        step = cls(claim=claim)
-        for fact in facts:
-            step.goes_on = step.ended
-            step.ended = step.ended or isinstance(fact, ENDS)
-            step.progress = step.progress or is_progress(fact)
-            match fact:
-                case f.CallsRequested():
-                    step._grow(fact.message.seq + len(fact.calls) + 1)
-                    step.more_usage += 1
-                    step.context = fact.model_call.context
-                case f.AnswerReceived():
-                    step._grow(fact.message.seq + 1)
-                    step.more_usage += 1
-                    step.context = fact.model_call.context
-                case f.CallSettled():
-                    step._grow(fact.message.seq + 1)
-                case f.CallsStarted():
-                    step.started |= frozenset(fact.calls)
-                case f.ResultsAwaited():
-                    step.started |= frozenset(wait.key for wait in fact.calls)
-                case f.AnswerContinued():
-                    step._grow(fact.note.seq + 1, 2)
-                    step.more_usage += 1
-                    step.context = fact.model_call.context
-                case f.Noted():
-                    step._grow(fact.message.seq + 1)
-                case f.AnswerDropped():
-                    step.more_usage += 1
-                case f.HistoryCompacted():
-                    step._grow(fact.notes[-1].seq + 1, len(fact.notes) - len(fact.folded))
-                    step.more_usage += len(fact.model_calls)
-                    step.compacted, step.failed_compactions = True, 0
-                    step.context = fact.context
-                case f.CompactionFailed():
-                    step.more_usage += len(fact.model_calls)
-                    step.failed_compactions += 1
-                case f.ContextOverflowed():
-                    step.more_usage += 1
-                case _:
-                    pass
-        return step
-
-    def _grow(self, next_seq: int, messages: int = 1) -> None:
-        self.next_seq = max(self.next_seq, next_seq)
-        self.more_active += messages
-
-    def spend(self, db: Port, at: Micros, call: f.ModelCall) -> None:
-        self.usage_rows += 1
-        rows.insert_usage(db, at, self.claim.key, self.claim.turn, self.usage_rows, call)
-
-
-def record_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerReceived) -> None:
+def record_answer(db: Port, at: Micros, step: Step, fact: f.AnswerReceived) -> None:
     claim = step.claim
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
     step.spend(db, at, fact.model_call)
@@ -189,7 +108,7 @@ def record_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerReceived) -> 
     )
 
 
-def request_calls(db: Port, at: Micros, step: _Step, fact: f.CallsRequested) -> None:
+def request_calls(db: Port, at: Micros, step: Step, fact: f.CallsRequested) -> None:
     """The message and its calls; those whose start is part of this commit are started from the first."""
     claim = step.claim
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
@@ -219,7 +138,7 @@ def request_calls(db: Port, at: Micros, step: _Step, fact: f.CallsRequested) -> 
     _move(db, claim, TurnState.ASKING, TurnState.ACTING, rounds=1, tool_calls=len(fact.calls))
 
 
-def continue_turn(db: Port, at: Micros, step: _Step, fact: f.AnswerContinued) -> None:
+def continue_turn(db: Port, at: Micros, step: Step, fact: f.AnswerContinued) -> None:
     """The answer, and behind it the note that says what is missing."""
     claim = step.claim
     rows.insert_message(db, at, claim.key, claim.turn, fact.message)
@@ -228,27 +147,28 @@ def continue_turn(db: Port, at: Micros, step: _Step, fact: f.AnswerContinued) ->
     _move(db, claim, TurnState.ASKING, after(TurnState.ASKING, fact), rounds=1)
 
 
-def note(db: Port, at: Micros, step: _Step, fact: f.Noted) -> None:
+def note(db: Port, at: Micros, step: Step, fact: f.Noted) -> None:
     after(_turn_state(db, step.claim), fact)
     rows.insert_message(db, at, step.claim.key, step.claim.turn, fact.message)
 
 
-def remember(db: Port, at: Micros, step: _Step, fact: f.RulesRemembered) -> None:
+def remember(db: Port, at: Micros, step: Step, fact: f.RulesRemembered) -> None:
     claim = step.claim
     after(_turn_state(db, claim), fact)
     for one in fact.memories:
         crc = seals.rule_seal(claim.key, one.name, one.memory, claim.turn, at)
         db.run("remember", session=claim.key, name=one.name, memory=one.memory, turn=claim.turn, at=at, crc=crc)
+    db.run("count_rules", session=claim.key)
 
 
-def complete_turn(db: Port, at: Micros, step: _Step, fact: f.TurnCompleted) -> None:
+def complete_turn(db: Port, at: Micros, step: Step, fact: f.TurnCompleted) -> None:
     claim = step.claim
     move = (TurnState.ASKING, TurnState.DONE)
     status, answer = Status.COMPLETED, fact.answer_seq
     rows.end_turn(db, at, claim.key, claim.turn, move, status, fact.stop_reason, answer_seq=answer)
 
 
-def request_approvals(db: Port, at: Micros, step: _Step, fact: f.ApprovalsRequested) -> None:
+def request_approvals(db: Port, at: Micros, step: Step, fact: f.ApprovalsRequested) -> None:
     claim = step.claim
     after(_turn_state(db, claim), fact)
     for wait in fact.calls:
@@ -258,29 +178,29 @@ def request_approvals(db: Port, at: Micros, step: _Step, fact: f.ApprovalsReques
         waits.ask(db, at, claim.key, WaitKind.APPROVAL, wait)
 
 
-def await_results(db: Port, at: Micros, step: _Step, fact: f.ResultsAwaited) -> None:
+def await_results(db: Port, at: Micros, step: Step, fact: f.ResultsAwaited) -> None:
     _start(db, at, step, [wait.key for wait in fact.calls])
     for wait in fact.calls:
         waits.ask(db, at, step.claim.key, WaitKind.RESULT, wait)
 
 
-def drop_answer(db: Port, at: Micros, step: _Step, fact: f.AnswerDropped | f.ContextOverflowed) -> None:
+def drop_answer(db: Port, at: Micros, step: Step, fact: f.AnswerDropped | f.ContextOverflowed) -> None:
     """What an answer of no use cost, or what the endpoint counted of a request that it refused."""
     after(_turn_state(db, step.claim), fact)
     step.spend(db, at, fact.model_call)
 
 
-def record_failed_compaction(db: Port, at: Micros, step: _Step, fact: f.CompactionFailed) -> None:
+def record_failed_compaction(db: Port, at: Micros, step: Step, fact: f.CompactionFailed) -> None:
     after(_turn_state(db, step.claim), fact)
     for call in fact.model_calls:
         step.spend(db, at, call)
 
 
-def start_calls(db: Port, at: Micros, step: _Step, fact: f.CallsStarted) -> None:
+def start_calls(db: Port, at: Micros, step: Step, fact: f.CallsStarted) -> None:
     _start(db, at, step, fact.calls)
 
 
-def _start(db: Port, at: Micros, step: _Step, keys: Sequence[CallKey]) -> None:
+def _start(db: Port, at: Micros, step: Step, keys: Sequence[CallKey]) -> None:
     claim = step.claim
     for key in keys:
         if key not in step.started:
@@ -290,7 +210,7 @@ def _start(db: Port, at: Micros, step: _Step, keys: Sequence[CallKey]) -> None:
             raise StateError(f"call {key.ordinal} of message {key.seq} cannot start: it is settled")
 
 
-def settle_call(db: Port, at: Micros, step: _Step, fact: f.CallSettled) -> None:
+def settle_call(db: Port, at: Micros, step: Step, fact: f.CallSettled) -> None:
     """The result as the model is shown it and, where that is a part, the whole of it."""
     claim = step.claim
     before = _state_of(db, claim, fact.key)
@@ -301,7 +221,7 @@ def settle_call(db: Port, at: Micros, step: _Step, fact: f.CallSettled) -> None:
     rows.settle(db, at, claim.key, fact.key, (before, fact.state), fact.settled_by, fact.message.seq)
 
 
-def close_round(db: Port, at: Micros, step: _Step, fact: f.RoundClosed) -> None:
+def close_round(db: Port, at: Micros, step: Step, fact: f.RoundClosed) -> None:
     claim = step.claim
     moved = db.run(
         "close_round",
@@ -314,7 +234,7 @@ def close_round(db: Port, at: Micros, step: _Step, fact: f.RoundClosed) -> None:
         raise StateError(f"round {fact.round} of turn {claim.turn} has open calls, or is not one any more")
 
 
-def record_compaction(db: Port, at: Micros, step: _Step, fact: f.HistoryCompacted) -> None:
+def record_compaction(db: Port, at: Micros, step: Step, fact: f.HistoryCompacted) -> None:
     """Mark exactly the folded rows and put what stands for them in their place."""
     after(_turn_state(db, step.claim), fact)
     for call in fact.model_calls:
@@ -322,25 +242,25 @@ def record_compaction(db: Port, at: Micros, step: _Step, fact: f.HistoryCompacte
     fold_rows(db, at, step.claim.key, fact, turn=step.claim.turn, usage_rows=step.usage_rows)
 
 
-def park_turn(db: Port, at: Micros, step: _Step, fact: f.TurnParked) -> None:
+def park_turn(db: Port, at: Micros, step: Step, fact: f.TurnParked) -> None:
     claim = step.claim
     rows.end_turn(db, at, claim.key, claim.turn, (TurnState.ACTING, TurnState.WAITING), fact.status, fact.stop_reason)
 
 
-def fail_turn(db: Port, at: Micros, step: _Step, fact: f.TurnFailed) -> None:
+def fail_turn(db: Port, at: Micros, step: Step, fact: f.TurnFailed) -> None:
     claim = step.claim
     move = (_turn_state(db, claim), TurnState.FAILED)
     error = (fact.error_code, fact.error)
     rows.end_turn(db, at, claim.key, claim.turn, move, Status.FAILED, fact.error_code, error=error)
 
 
-def cancel_turn(db: Port, at: Micros, step: _Step, fact: f.TurnCancelled) -> None:
+def cancel_turn(db: Port, at: Micros, step: Step, fact: f.TurnCancelled) -> None:
     claim = step.claim
     move = (_turn_state(db, claim), TurnState.CANCELLED)
     rows.end_turn(db, at, claim.key, claim.turn, move, fact.status, fact.stop_reason)
 
 
-Recorder = Callable[[Port, Micros, _Step, Any], None]
+Recorder = Callable[[Port, Micros, Step, Any], None]
 
 RECORD: Final[Mapping[type[f.Fact], Recorder]] = {
     f.AnswerReceived: record_answer,

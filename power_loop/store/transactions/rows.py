@@ -62,13 +62,27 @@ def open_calls(db: Port, session: records.SessionRow) -> list[records.CallInfo]:
 def waits_of(
     db: Port, session: records.SessionRow, calls: Iterable[records.CallInfo]
 ) -> dict[tuple[CallKey, WaitKind], records.WaitInfo]:
-    """What these calls wait for, or waited for."""
-    found = [
-        parsing.wait_of(db, session, row)
-        for seq in dict.fromkeys(call.key.seq for call in calls)
+    """What these calls wait for, or waited for.
+
+    Raises:
+        StoreDamagedError: some of what the session has waited for is not there, or not what was written.
+    """
+    all_waits(db, session)
+    by_key = {call.key: call for call in calls}
+    waits = [
+        parsing.wait_of(db, session, call, row)
+        for seq in dict.fromkeys(key.seq for key in by_key)
         for row in db.all("waits_of_answer", session=session.key, seq=seq)
+        if (call := by_key.get(CallKey(row["seq"], row["ordinal"]))) is not None
     ]
-    return {(wait.key, wait.kind): wait for wait in found}
+    return {(wait.key, wait.kind): wait for wait in waits}
+
+
+def all_waits(db: Port, session: records.SessionRow) -> None:
+    """Raises `StoreDamagedError` unless the session has as many rows of waits as it counts."""
+    row = db.one("how_many_wait", session=session.key)
+    if row is None or row["waits"] != session.waits:
+        raise parsing.damaged(db, session.id, "the list of what its calls wait for")
 
 
 def with_waits(db: Port, session: records.SessionRow, calls: Sequence[records.CallInfo]) -> list[records.CallInfo]:

@@ -66,6 +66,7 @@ def ask(db: Port, at: Micros, key: int, kind: WaitKind, wait: f.Wait) -> None:
         at=at,
         crc=seals.wait_seal(key, kind, wait, at),
     )
+    db.run("count_wait", session=key)
 
 
 def decide_approval(

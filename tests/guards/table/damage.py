@@ -19,7 +19,7 @@ GUARDS: Final = (
         keeps="A session's id, model and metadata are what was written.",
         of="11, A9",
         file=PARSING,
-        old="if crc == seals.session_seal(key, id, parent, model, metadata, created_at) and counts >= 0:",
+        old="if crc == seals.session_seal(key, id, parent, model, metadata, created_at, approvals) and counts >= 0:",
         new="if counts >= 0:",
         test=FLIP,
     ),

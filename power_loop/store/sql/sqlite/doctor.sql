@@ -23,5 +23,5 @@ SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\_%' ESCAPE
 -- Every session as it is stored, believed or not, whatever became of the indexes; the one changed last first.
 SELECT key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
        active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
-       context_tokens, context_window, failed_compactions, events, approvals, stop_reason, stop_crc
+       context_tokens, context_window, failed_compactions, events, approvals, waits, rules, stop_reason, stop_crc
   FROM sessions NOT INDEXED ORDER BY updated_at DESC, key DESC;

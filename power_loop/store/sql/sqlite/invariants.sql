@@ -69,6 +69,9 @@ SELECT NULL AS session, NULL AS seq,
         UNION ALL SELECT session, 'calls' FROM calls UNION ALL SELECT session, 'usage' FROM usage
         UNION ALL SELECT session, 'compactions' FROM compactions
         UNION ALL SELECT session, 'outputs' FROM outputs
+        UNION ALL SELECT session, 'waits' FROM waits
+        UNION ALL SELECT session, 'events' FROM events
+        UNION ALL SELECT session, 'rules' FROM rules
         UNION ALL SELECT session, 'inputs' FROM inputs) r
  WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.key = r.session)
  GROUP BY r.session, r.kind LIMIT 1000;
@@ -79,7 +82,8 @@ SELECT s.id AS session, min(r.seq) AS seq,
        count(*) || ' rows of ' || r.kind || ' belong to turn ' || r.turn || ', which is not there' AS what
   FROM (SELECT session, turn, seq, 'messages' AS kind FROM messages
         UNION ALL SELECT session, turn, NULL, 'usage' FROM usage
-        UNION ALL SELECT session, turn, NULL, 'compactions' FROM compactions) r
+        UNION ALL SELECT session, turn, NULL, 'compactions' FROM compactions
+        UNION ALL SELECT session, turn, NULL, 'rules' FROM rules) r
   JOIN sessions s ON s.key = r.session
  WHERE r.turn <> 0 AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.session = r.session AND t.number = r.turn)
  GROUP BY r.session, r.turn, r.kind LIMIT 1000;
@@ -183,8 +187,11 @@ SELECT s.id AS session, t.answer_seq AS seq,
   LEFT JOIN messages m ON m.session = t.session AND m.seq = t.answer_seq
  WHERE (t.state = 'done') <> (t.answer_seq IS NOT NULL)
     OR (t.answer_seq IS NOT NULL
-        AND (m.seq IS NULL OR m.role <> 'assistant' OR m.turn <> t.number
-             OR EXISTS (SELECT 1 FROM calls c WHERE c.session = m.session AND c.seq = m.seq))) LIMIT 1000;
+        AND (m.seq IS NULL OR m.role <> 'assistant' OR m.turn NOT BETWEEN t.origin AND t.number
+             OR CASE (SELECT count(*) FROM calls c WHERE c.session = m.session AND c.seq = m.seq)
+                    WHEN 0 THEN m.turn <> t.number
+                    ELSE NOT EXISTS (SELECT 1 FROM calls c WHERE c.session = m.session AND c.seq = m.seq
+                                        AND c.state = 'succeeded') END)) LIMIT 1000;
 
 -- name: invariant_failed_turn_has_its_error
 SELECT s.id AS session, NULL AS seq,
@@ -462,7 +469,52 @@ SELECT s.id AS session, c.seq AS seq,
   FROM calls c JOIN sessions s ON s.key = c.session
  WHERE c.settled_by IS NOT NULL
    AND ((c.state = 'aborted') <> (c.settled_by = 'abort') OR (c.state = 'reported') <> (c.settled_by = 'report')
-        OR (c.state = 'timed_out' AND c.settled_by <> 'run') OR (c.state = 'succeeded' AND c.settled_by = 'gate')) LIMIT 1000;
+        OR (c.state = 'timed_out' AND c.settled_by <> 'run') OR (c.state = 'succeeded' AND c.settled_by = 'gate')
+        OR (c.state = 'denied' AND c.settled_by NOT IN ('gate', 'person'))) LIMIT 1000;
+
+-- name: invariant_wait_of_a_call
+SELECT s.id AS session, w.seq AS seq,
+       'somebody is waited for, for call ' || w.ordinal || ' of message ' || w.seq || ', which is not there' AS what
+  FROM waits w JOIN sessions s ON s.key = w.session
+ WHERE NOT EXISTS (SELECT 1 FROM calls c WHERE c.session = w.session AND c.seq = w.seq AND c.ordinal = w.ordinal) LIMIT 1000;
+
+-- name: invariant_waits_counted
+SELECT s.id AS session, NULL AS seq,
+       'calls have waited ' || s.waits || ' times, and there are ' || count(w.seq) || ' rows of that' AS what
+  FROM sessions s LEFT JOIN waits w ON w.session = s.key
+ GROUP BY s.key HAVING count(w.seq) <> s.waits LIMIT 1000;
+
+-- name: invariant_rules_counted
+SELECT s.id AS session, NULL AS seq, s.rules || ' rules remember something, and ' || count(r.name) || ' are there' AS what
+  FROM sessions s LEFT JOIN rules r ON r.session = s.key
+ GROUP BY s.key HAVING count(r.name) <> s.rules LIMIT 1000;
+
+-- name: invariant_approval_asked_for
+SELECT s.id AS session, c.seq AS seq,
+       'call ' || c.id || ' of message ' || c.seq || ' waits for an approval that nobody is asked for' AS what
+  FROM calls c JOIN sessions s ON s.key = c.session
+ WHERE c.state = 'awaiting_approval'
+   AND NOT EXISTS (SELECT 1 FROM waits w
+                    WHERE w.session = c.session AND w.seq = c.seq AND w.ordinal = c.ordinal AND w.kind = 'approval') LIMIT 1000;
+
+-- name: invariant_ran_as_approved
+-- What needs an approval goes on by that alone; a call that was given up or denied has not run.
+SELECT s.id AS session, c.seq AS seq,
+       'call ' || c.id || ' of message ' || c.seq || ' is ' || c.state || ', and its approval '
+           || iif(w.decision IS NULL, 'is still waited for', 'was ' || w.decision) AS what
+  FROM waits w
+  JOIN calls c ON c.session = w.session AND c.seq = w.seq AND c.ordinal = w.ordinal
+  JOIN sessions s ON s.key = w.session
+ WHERE w.kind = 'approval' AND w.decision IS NOT 'approved'
+   AND c.state NOT IN ('awaiting_approval', 'denied', 'aborted') LIMIT 1000;
+
+-- name: invariant_awaited_was_handed_over
+SELECT s.id AS session, c.seq AS seq,
+       'the host is to answer call ' || c.id || ' of message ' || c.seq || ', which was never started' AS what
+  FROM waits w
+  JOIN calls c ON c.session = w.session AND c.seq = w.seq AND c.ordinal = w.ordinal
+  JOIN sessions s ON s.key = w.session
+ WHERE w.kind = 'result' AND c.attempt = 0 LIMIT 1000;
 
 -- name: invariant_input_is_waiting_or_taken
 SELECT s.id AS session, i.seq AS seq,

@@ -9,7 +9,7 @@ SELECT coalesce(max(seq), 0) + 1 AS key FROM sqlite_sequence WHERE name = 'sessi
 -- name: session_by_id
 SELECT key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
        active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
-       context_tokens, context_window, failed_compactions, events, approvals
+       context_tokens, context_window, failed_compactions, events, approvals, waits, rules
   FROM sessions WHERE id = :id;
 
 -- name: what_stands_in_the_way
@@ -27,7 +27,7 @@ SELECT (SELECT count(*) FROM calls INDEXED BY open_calls WHERE session = :sessio
 -- name: session_by_key
 SELECT key, id, parent, model, metadata, created_at, crc, updated_at, epoch, owner, owner_since, next_seq, next_turn,
        active, usage_rows, stop_requested_at, archived_at, closed_at, recoveries, quarantined_at,
-       context_tokens, context_window, failed_compactions, events, approvals
+       context_tokens, context_window, failed_compactions, events, approvals, waits, rules
   FROM sessions WHERE key = :key;
 
 -- name: session_ids_by_prefix
@@ -64,7 +64,7 @@ SELECT s.key FROM sessions s
 SELECT s.key, s.id, s.parent, s.model, s.metadata, s.created_at, s.crc,
        s.updated_at, s.owner, s.owner_since, s.epoch, s.next_seq, s.next_turn, s.active, s.usage_rows, s.recoveries,
        s.archived_at, s.closed_at, s.quarantined_at, s.context_tokens, s.context_window, s.failed_compactions,
-       s.events, s.approvals,
+       s.events, s.approvals, s.waits, s.rules,
        t.number, t.origin, t.epoch, t.request_id, t.metadata, t.owner, t.started_at, t.crc,
        t.state, t.rounds, t.tool_calls, t.ended_at, t.status, t.stop_reason, t.error_code, t.error, t.answer_seq, t.end_crc,
        (SELECT count(*) FROM calls c INDEXED BY open_calls WHERE c.session = s.key AND c.result_seq IS NULL),

@@ -11,6 +11,15 @@ UPDATE calls SET state = 'requested'
 INSERT INTO waits (session, seq, ordinal, kind, arguments, arguments_hash, reason, asked_at, expires_at, crc)
 VALUES (:session, :seq, :ordinal, :kind, :arguments, :arguments_hash, :reason, :at, :expires_at, :crc);
 
+-- name: count_wait
+UPDATE sessions SET waits = waits + 1 WHERE key = :session;
+
+-- name: how_many_wait
+SELECT count(*) AS waits FROM waits WHERE session = :session;
+
+-- name: count_rules
+UPDATE sessions SET rules = (SELECT count(*) FROM rules WHERE session = :session) WHERE key = :session;
+
 -- name: decide_wait
 -- No row changes if somebody has decided already.
 UPDATE waits
@@ -20,14 +29,10 @@ UPDATE waits
 
 -- name: waits_of_answer
 -- What the calls of one answer wait for, or waited for.
-SELECT w.*, c.turn, c.id, c.name
-  FROM waits w JOIN calls c ON c.session = w.session AND c.seq = w.seq AND c.ordinal = w.ordinal
- WHERE w.session = :session AND w.seq = :seq ORDER BY w.ordinal, w.kind;
+SELECT * FROM waits WHERE session = :session AND seq = :seq ORDER BY ordinal, kind;
 
 -- name: list_waits
-SELECT w.*, c.turn, c.id, c.name
-  FROM waits w JOIN calls c ON c.session = w.session AND c.seq = w.seq AND c.ordinal = w.ordinal
- WHERE w.session = :session ORDER BY w.seq, w.ordinal, w.kind;
+SELECT * FROM waits WHERE session = :session ORDER BY seq, ordinal, kind;
 
 -- name: sessions_that_wait
 -- Where a call waits for somebody outside who has not decided yet.

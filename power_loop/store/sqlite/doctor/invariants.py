@@ -95,7 +95,9 @@ INVARIANTS: Final[Sequence[Invariant]] = (
     ),
     Invariant("status_fits_the_state", "the status of an ended turn is one that its state allows", BY_HAND),
     Invariant(
-        "answer_of_a_done_turn", "a turn is done exactly if it has an answer: a message of its own without calls", LOST
+        "answer_of_a_done_turn",
+        "a turn is done exactly if it has an answer: its own last word, or a call that ended it",
+        LOST,
     ),
     Invariant("failed_turn_has_its_error", "a turn has failed exactly if it has an error", BY_HAND),
     Invariant(
@@ -151,6 +153,17 @@ INVARIANTS: Final[Sequence[Invariant]] = (
     Invariant(
         "settled_by_fits_the_state", "the state of a settled call is one that whoever settled it can give", IN_DOUBT
     ),
+    # What calls wait for
+    Invariant("wait_of_a_call", "somebody is waited for, for a call that is there", LOST),
+    Invariant("waits_counted", "what calls have waited for is all there", LOST),
+    Invariant("rules_counted", "what rules remember is all there", LOST),
+    Invariant(
+        "approval_asked_for",
+        "a call that waits for an approval is one that somebody is asked about",
+        "`power-loop abort SESSION` gives it up; or restore a backup",
+    ),
+    Invariant("ran_as_approved", "no call went on whose approval is waited for, or was not given", IN_DOUBT),
+    Invariant("awaited_was_handed_over", "a call whose result the host is to give was started", IN_DOUBT),
 )
 
 

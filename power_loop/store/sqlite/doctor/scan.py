@@ -100,7 +100,7 @@ _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
     ("compactions", "list_compactions", parsing.compaction_of),
     ("inputs", "list_inputs", parsing.input_of),
     ("outputs", "list_outputs", parsing.output_of),
-    ("waits", "list_waits", parsing.wait_of),
+    ("waits", "list_waits", parsing.check_wait),
     ("rules", "memories", parsing.memory_of),
 )
 
@@ -112,5 +112,5 @@ def _as_stored(row: Row) -> records.SessionRow:
         key=row["key"], id=SessionId(row["id"]), parent=None, model=None, metadata=None, created_at=long_ago,
         updated_at=long_ago, epoch=0, owner=None, owner_since=None, next_seq=1, next_turn=1, active=0, usage_rows=0,
         stop_requested=False, archived=False, closed=False, recoveries=0, quarantined=False,
-        context_tokens=None, context_window=None, failed_compactions=0, events=0, approvals=None,
+        context_tokens=None, context_window=None, failed_compactions=0, events=0, approvals=None, waits=0, rules=0,
     )  # fmt: skip
