@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
+from power_loop.threads import in_thread
 from power_loop.tools.arguments import Arguments
 from power_loop.tools.context import ToolContext
 from power_loop.tools.doubt import Done, NotDone, Reconciled, Unknown
@@ -72,7 +69,7 @@ async def _entered(call: Callable[[], Any], is_async: bool, name: str, context: 
     try:
         if is_async:
             return await call()
-        result = await _in_thread(call, name)
+        result = await in_thread(call, "tool", name)
         return await result if inspect.isawaitable(result) else result
     except asyncio.CancelledError as cancelled:
         if _is_ours():
@@ -87,46 +84,3 @@ def _is_ours() -> bool:
     """Whether somebody cancelled this task. Else the function awaited something that was cancelled: its failure."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Returned:
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    error: BaseException
-
-
-async def _in_thread(call: Callable[[], Any], name: str) -> Any:
-    """The call's result, from a daemon thread started for it.
-
-    A thread of our own, because the workers of asyncio and anyio are no daemons: one tool that never returns would keep
-    the interpreter from exiting, and enough of them would use up the pool. Starting one costs some 50 us.
-    """
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Future[_Returned | _Raised] = loop.create_future()
-
-    def deliver(outcome: _Returned | _Raised) -> None:
-        if not arrived.done():
-            arrived.set_result(outcome)
-        elif isinstance(outcome, _Returned) and inspect.iscoroutine(outcome.value):
-            outcome.value.close()
-
-    def work() -> None:
-        try:
-            outcome: _Returned | _Raised = _Returned(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
-            outcome = _Raised(error)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(deliver, outcome)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), name=f"tool {name}", daemon=True).start()
-    match await arrived:
-        case _Returned(value):
-            return value
-        case _Raised(error) if isinstance(error, Exception):
-            raise error
-        case _Raised(error):
-            raise RuntimeError(f"{name} raised {type(error).__name__}: {error}") from error

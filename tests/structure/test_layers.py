@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 LAYERS: list[set[str]] = [
     {"llm_client"},
     {"power_loop.errors"},
-    {"power_loop.values", "power_loop.shielding"},
+    {"power_loop.values", "power_loop.shielding", "power_loop.threads"},
     {"power_loop.transcript"},
-    {"power_loop.compaction"},
+    {"power_loop.compaction", "power_loop.rules"},
     {"power_loop.config"},
     {"power_loop.engine"},
     {"power_loop.store"},
@@ -34,6 +34,8 @@ LATE_IMPORTS = {
     # The openai client takes 0.6 to 1.3 s to import: a model pays for it, nobody else.
     ("llm_client", "openai"),
     ("llm_client", "llm_client"),  # the module that builds on it
+    # The price list is an extra, and takes 0.1 s to import: whoever asks for prices pays for it.
+    ("power_loop.rules", "genai_prices"),
     # Tables and colours are for terminals only.
     ("power_loop.cli", "rich"),
 }
