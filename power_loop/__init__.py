@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ToolChangedError,
         ToolDefinitionError,
     )
+    from power_loop.hooks import Hooks
     from power_loop.sink import JsonlSink, MessageSink, NullSink, StoreSink, TeeSink
     from power_loop.stateful_loop import Recovered, StatefulAgentLoop, StatefulResult
     from power_loop.store import SessionStore, open_store
@@ -64,6 +65,7 @@ _HOMES: Final = {
         "SessionNotFoundError SessionPendingError SessionQuarantinedError StoreBusyError StoreDamagedError "
         "StoreError StoreSchemaError ToolChangedError ToolDefinitionError"
     ),
+    "power_loop.hooks": "Hooks",
     "power_loop.sink": "JsonlSink MessageSink NullSink StoreSink TeeSink",
     "power_loop.stateful_loop": "Recovered StatefulAgentLoop StatefulResult",
     "power_loop.store": "SessionStore open_store",
@@ -78,7 +80,7 @@ _PLACES: Final = {name: home for home, names in _HOMES.items() for name in names
 
 _PARTS: Final = (
     *("compaction", "config", "engine", "errors", "events", "loop", "shielding", "sink", "stateful_loop", "store"),
-    *("tools", "transcript", "values"),
+    *("hooks", "tools", "transcript", "values"),
 )
 """What stands below the facade; `power_loop.errors` needs no import of its own."""
 
@@ -111,6 +113,7 @@ __all__ = [
     "Done",
     "Effect",
     "EpochLostError",
+    "Hooks",
     "InDoubt",
     "InputInvalidError",
     "JsonlSink",

@@ -55,6 +55,7 @@ from power_loop.errors.store import (
 )
 from power_loop.errors.use import (
     ConfigError,
+    HookDefinitionError,
     InputInvalidError,
     LoopClosedError,
     NotConfiguredError,
@@ -73,6 +74,7 @@ __all__ = [
     "ConfigError",
     "ContextOverflowError",
     "EpochLostError",
+    "HookDefinitionError",
     "InputInvalidError",
     "LoopClosedError",
     "ModelAuthError",

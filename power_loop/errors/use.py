@@ -1,4 +1,4 @@
-"""A call, a configuration or a tool that cannot be; and a move that the code must never make."""
+"""A call, a configuration, a tool or a hook that cannot be; and a move that the code must never make."""
 
 from __future__ import annotations
 
@@ -45,6 +45,16 @@ class ToolDefinitionError(PowerLoopError):
     def __init__(self, tool: str, problem: str, way_out: str) -> None:
         self.tool, self.problem, self.way_out = tool, problem, way_out
         super().__init__(f"tool {tool}: {problem}; {way_out}")
+
+
+class HookDefinitionError(PowerLoopError):
+    """A function cannot be a hook of that point as it is. Nothing was registered."""
+
+    code = "hook.definition"
+
+    def __init__(self, hook: str, problem: str, way_out: str) -> None:
+        self.hook, self.problem, self.way_out = hook, problem, way_out
+        super().__init__(f"hook {hook}: {problem}; {way_out}")
 
 
 class LoopClosedError(PowerLoopError):

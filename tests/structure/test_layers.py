@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"power_loop.engine"},
     {"power_loop.store"},
     {"power_loop.sink"},
-    {"power_loop.tools", "power_loop.events"},
+    {"power_loop.tools", "power_loop.events", "power_loop.hooks"},
     {"power_loop.loop"},
     {"power_loop.stateful_loop"},
     {"power_loop"},
