@@ -21,8 +21,8 @@ _MOST: Final = 1000
 class RepeatedCall:
     """The same call again: the same tool with the same argument values, however they are written.
 
-    `{"a": 1, "b": 2}` and `{ "b":2.0, "a":1 }` are the same; five different files are five calls. Each round that ends
-    with a repeat is told, not only the first.
+    `{"a": 1, "b": 2}` and `{ "b":2.0, "a":1 }` are the same; five different files are five calls. Each round with a
+    repeat is told, not only the first.
 
     Raises:
         ValueError: a setting cannot work.
@@ -55,13 +55,13 @@ class RepeatedCall:
         for call in seen.calls:
             if matches(call.name, self.ignore):
                 continue
-            print_ = _fingerprint(call)
+            mark = _fingerprint(call)
             if self.within is None:
-                times = times + 1 if recent == [print_] else 1
-                recent = [print_]
+                times = times + 1 if recent == [mark] else 1
+                recent = [mark]
             else:
-                recent = [*recent, print_][-self.within :]
-                times = recent.count(print_)
+                recent = [*recent, mark][-self.within :]
+                times = recent.count(mark)
             if times > most:
                 most, who = times, call.name
         return Watched(
@@ -118,13 +118,13 @@ class Stagnation:
         for call in seen.calls:
             if not call.succeeded:
                 continue
-            print_ = _hashed(f"{call.name}\n{call.result}")
-            if print_ in known:
-                known.remove(print_)
+            mark = _hashed(f"{call.name}\n{call.result}")
+            if mark in known:
+                known.remove(mark)
                 new = new or matches(call.name, self.ignore)
             else:
                 new = True
-            known.append(print_)
+            known.append(mark)
         stale = 0 if new else _times(memory, seen.turn) + 1
         return Watched(
             self._verdict(stale) if stale >= self.rounds else CONTINUE,
@@ -132,17 +132,14 @@ class Stagnation:
         )
 
     def _verdict(self, stale: int) -> Verdict:
-        reason = (
-            f"nothing new in {stale} round{'' if stale == 1 else 's'}: each call failed or gave a result seen before"
-        )
+        rounds = "the last round" if stale == 1 else f"the last {stale} rounds"
+        reason = f"nothing new in {rounds}: each call failed or gave a result seen before"
         if self.abort_at is not None and stale >= self.abort_at:
             return Abort(reason)
         return verdict(
             self.then,
             reason,
-            self.say
-            or f"Your last {stale} rounds brought nothing new: each call failed or gave a result you have seen. Try "
-            "another way, or say what is missing.",
+            self.say or f"There was {reason}. Try another way, or say what is missing.",
         )
 
 
@@ -156,8 +153,8 @@ def _abort_at(of: object, abort_at: object, limit: int, word: Then, within: int 
 
 def _remembered(memory: Json, turn: int, what: str) -> Sequence[str]:
     """The fingerprints in it; none if it is of another turn, or of other code."""
-    if isinstance(memory, dict) and memory.get("turn") == turn and isinstance(prints := memory.get(what), list):
-        return [print_ for print_ in prints if isinstance(print_, str)]
+    if isinstance(memory, dict) and memory.get("turn") == turn and isinstance(marks := memory.get(what), list):
+        return [mark for mark in marks if isinstance(mark, str)]
     return []
 
 

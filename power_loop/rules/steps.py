@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from llm_client.service import Json
@@ -209,7 +210,7 @@ class Steps:
         succeeded = dict(state.succeeded)
         if call.succeeded:
             succeeded[call.name] = succeeded.get(call.name, 0) + 1
-        seen, problems = StepSeen(state.step, call, dict(succeeded)), []
+        seen, problems = StepSeen(state.step, call, MappingProxyType(succeeded)), []
         for move in self.moves:
             if move.from_ != state.step:
                 continue

@@ -98,6 +98,8 @@ class Outcome:
     verdict: Verdict
     by: tuple[str, ...]
     """The names of those whose verdict it is; of no one if it is `CONTINUE`."""
+    nudge: Nudge | None
+    """What all nudges come to, also where a pause or an abort beats them: then they were not told yet."""
     memories: Mapping[str, Json]
     """By name, what to keep for the next round; also of watchers that were not asked."""
     problems: tuple[Problem, ...]
@@ -153,7 +155,7 @@ async def watch_round(
         else:
             kept.pop(watcher.name, None)
     verdict, by = _strongest(verdicts)
-    return Outcome(verdict, by, kept, tuple(problems))
+    return Outcome(verdict, by, _nudge(verdicts), kept, tuple(problems))
 
 
 async def _ask(watcher: Watcher, seen: RoundSeen, memory: Json) -> Watched | str:
@@ -197,15 +199,23 @@ def _memory(memory: object) -> str | None:
 
 def _strongest(verdicts: Sequence[tuple[str, Verdict]]) -> tuple[Verdict, tuple[str, ...]]:
     if aborts := [(name, verdict.reason) for name, verdict in verdicts if isinstance(verdict, Abort)]:
-        return Abort(_joined("; ", aborts)), _names(aborts)
+        return Abort(_joined(aborts)), _names(aborts)
     if pauses := [(name, verdict.reason) for name, verdict in verdicts if isinstance(verdict, Pause)]:
-        return Pause(_joined("; ", pauses)), _names(pauses)
-    if nudges := [(name, verdict.text) for name, verdict in verdicts if isinstance(verdict, Nudge)]:
-        return Nudge(_joined("\n\n", nudges)), _names(nudges)
-    return CONTINUE, ()
+        return Pause(_joined(pauses)), _names(pauses)
+    nudge = _nudge(verdicts)
+    return (CONTINUE, ()) if nudge is None else (nudge, _names(_nudges(verdicts)))
 
 
-def _joined(by: str, said: Sequence[tuple[str, str]]) -> str:
+def _nudge(verdicts: Sequence[tuple[str, Verdict]]) -> Nudge | None:
+    nudges = _nudges(verdicts)
+    return Nudge(_joined(nudges, by="\n\n")) if nudges else None
+
+
+def _nudges(verdicts: Sequence[tuple[str, Verdict]]) -> Sequence[tuple[str, str]]:
+    return [(name, verdict.text) for name, verdict in verdicts if isinstance(verdict, Nudge)]
+
+
+def _joined(said: Sequence[tuple[str, str]], *, by: str = "; ") -> str:
     return by.join(cleaned(text) for _, text in said)
 
 
