@@ -36,14 +36,14 @@ def patterns(of: object, name: str, value: object) -> tuple[str, ...]:
     raise ValueError(f'{type(of).__name__}({name}={shown(value)}): give texts in a tuple: ("read_*", "search")')
 
 
-def texts(of: object, **settings: object) -> None:
+def texts(of: object, *, say: object = None, **settings: object) -> None:
     """
     Raises:
-        ValueError: a setting is neither None nor a text that says something.
+        ValueError: a setting is no text that says something; `say` may be absent.
     """
-    for name, value in settings.items():
-        if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise ValueError(f"{type(of).__name__}({name}={shown(value)}): give a text, or leave it out")
+    for name, value in (settings if say is None else {**settings, "say": say}).items():
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{type(of).__name__}({name}={shown(value)}): give a text{' or None' * (name == 'say')}")
 
 
 def then(of: object, value: object) -> None:
