@@ -12,8 +12,27 @@ from power_loop.compaction.ladder import Strategy
 from power_loop.compaction.strategies import Never
 from power_loop.compaction.words import Ladder, ladder_of
 from power_loop.errors import ConfigError
+from power_loop.rules import Budgets, Prices, Steps, Watcher, watchers_of
 from power_loop.transcript.shorten import Shortener, shortener_of
 from power_loop.values import InDoubt, cleaned, compact_json, shown
+
+
+def _budgets(value: object) -> Budgets:
+    if not isinstance(value, Budgets):
+        raise ValueError("give Budgets(turn=Budget(...), session=..., tree=...)")
+    return value
+
+
+def _prices(value: object) -> Prices | None:
+    if value is not None and (isinstance(value, type) or not callable(value)):
+        raise ValueError("give a PriceTable, GenaiPrices() or a function of model and usage")
+    return cast("Prices | None", value)
+
+
+def _steps(value: object) -> Steps | None:
+    if value is not None and not isinstance(value, Steps):
+        raise ValueError("give Steps([...])")
+    return value
 
 
 class AgentLoopConfig(BaseModel):
@@ -66,6 +85,17 @@ class AgentLoopConfig(BaseModel):
     its tool says. A session made with `approvals` of its own goes by those first."""
     approval_timeout: float | None = Field(default=None, gt=0)
     """Seconds after which an approval nobody has given is taken for denied, by whoever resumes then; None: never."""
+    budgets: Annotated[Budgets, PlainValidator(_budgets)] = Budgets()
+    """What a turn, a session and a session tree may use in rounds, tokens, cost and time. The request that would pass a
+    limit is not made: the turn ends as `budget_exceeded`, and a `resume` with more goes on."""
+    prices: Annotated[Prices | None, PlainValidator(_prices)] = None
+    """What requests cost: a `PriceTable`, `GenaiPrices` or a function of model and usage. None: costs are not known."""
+    watchers: Annotated[tuple[Watcher, ...], PlainValidator(watchers_of)] = ()
+    """Who looks at each round after it has ended, and says whether the session goes on."""
+    watch_timeout: float = Field(default=10.0, gt=0)
+    """Seconds a watcher may take; then the round goes on without its word."""
+    steps: Annotated[Steps | None, PlainValidator(_steps)] = None
+    """Which tools may be used when."""
     max_recoveries: int = Field(default=3, ge=1)
     """How often a session may be taken up again without progress before it is quarantined."""
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
@@ -110,6 +140,11 @@ class AgentLoopConfig(BaseModel):
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"extra is not JSON ({error})") from None
         return self
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there are rules that remember something of a session."""
+        return bool(self.watchers) or self.steps is not None
 
     @property
     def room(self) -> int:

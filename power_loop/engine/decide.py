@@ -54,6 +54,11 @@ class Compact:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """A round has ended that no watcher has seen."""
+
+
+@dataclass(frozen=True, slots=True)
 class Park:
     """Somebody outside has the word about these calls; the turn ends, holding nothing."""
 
@@ -66,7 +71,7 @@ class Rest:
     """The turn has ended."""
 
 
-Step: TypeAlias = AskModel | AskApprovals | RunCalls | CloseRound | TakeInputs | Compact | Park | Rest
+Step: TypeAlias = AskModel | AskApprovals | RunCalls | CloseRound | Watch | TakeInputs | Compact | Park | Rest
 
 
 def decide(now: Snapshot, limits: Limits) -> Step:
@@ -74,6 +79,8 @@ def decide(now: Snapshot, limits: Limits) -> Step:
     if now.state is TurnState.ACTING:
         return _act(now, limits)
     if now.state is TurnState.ASKING:
+        if limits.watched and now.watched < now.rounds:
+            return Watch()
         if now.inputs_wait:
             return TakeInputs()
         if now.overflowed:
@@ -95,6 +102,8 @@ def _act(now: Snapshot, limits: Limits) -> Step:
         # Nothing after an undecided call runs: it may depend on what that call did.
         return Park(asked, Status.PENDING_TOOLS)
     ready = list(_within_reach(verdicts))
+    if not all(call.ends for call in now.calls):
+        ready = [(call, verdict) for call, verdict in ready if not call.ends]
     if not ready:
         waiting = tuple(call for call, verdict in verdicts if verdict is Verdict.WAIT)
         approvals = any(call.state is CallState.AWAITING_APPROVAL for call in waiting)

@@ -29,6 +29,8 @@ class Limits:
     folds: bool = True
     """False: history is never folded."""
     in_doubt: InDoubt = InDoubt.REPORT
+    watched: bool = False
+    """Watchers look at each round before the next request."""
 
     @classmethod
     def of(cls, config: AgentLoopConfig, in_doubt: InDoubt | None = None) -> Self:
@@ -40,6 +42,7 @@ class Limits:
             fold_to=config.fold_to,
             folds=config.folds,
             in_doubt=in_doubt or config.in_doubt,
+            watched=bool(config.watchers),
         )
 
     def within(self, window: int) -> Self:

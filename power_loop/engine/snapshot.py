@@ -42,6 +42,8 @@ class CallView:
     """Whether it needs an approval has yet to be asked."""
     approved: str | None = None
     """The arguments that a person approved; None: nobody had to."""
+    ends: bool = False
+    """If it succeeds the turn ends: it runs when nothing else is open."""
     host: bool = False
     """The host gives its result: once started it waits for that, and no function runs here."""
     parallel: bool = False
@@ -68,6 +70,8 @@ class Snapshot:
     """The endpoint refused the last request as too long, and nothing has been folded since."""
     refused: bool = False
     """It refused one since its last answer: another refusal ends the turn."""
+    watched: int = 0
+    """The round that watchers have seen last."""
     measure: Measure = CAREFUL
     """How messages that nobody has counted yet are measured."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from llm_client.messages import ToolMessage, wire
+from llm_client.messages import ToolMessage, parse, text_of, wire
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy
 from power_loop.engine.recover import Verdict, in_doubt
@@ -13,8 +13,10 @@ from power_loop.engine.snapshot import CallView
 from power_loop.loop.outputs import in_short
 from power_loop.loop.running import Outcome, Ready, context_of, outcome_of
 from power_loop.loop.stop import give_up
-from power_loop.loop.turn import Turn
+from power_loop.loop.turn import Ending, Turn
+from power_loop.loop.watching import seen_call
 from power_loop.tools import ArgumentsInvalid, Done, NotDone, Unknown, ask_reconcile, encoded
+from power_loop.values import Status
 
 
 async def act(turn: Turn, batch: Sequence[tuple[CallView, Verdict]]) -> None:
@@ -106,6 +108,11 @@ async def _gated(turn: Turn, call: CallView) -> Ready | None:
             "Call it again as it is described now.",
         )
         return None
+    if turn.stepping is not None and not call.attempt:
+        stepping = turn.stepping
+        if (no := stepping.steps.refusal(stepping.state, call.name, turn.gear.tools.names)) is not None:
+            await _refuse(turn, call, f"[denied] {no}", CallState.DENIED)
+            return None
     try:
         return Ready(call, tool, tool.arguments(_text(call)))
     except ArgumentsInvalid as error:
@@ -113,10 +120,10 @@ async def _gated(turn: Turn, call: CallView) -> Ready | None:
         return None
 
 
-async def _refuse(turn: Turn, call: CallView, text: str) -> None:
+async def _refuse(turn: Turn, call: CallView, text: str, state: CallState = CallState.FAILED) -> None:
     if call.attempt:
         text += " The call was started before; it may have happened fully, partly or not at all."
-    await _settle(turn, call, Outcome(CallState.FAILED, text), SettledBy.GATE)
+    await _settle(turn, call, Outcome(state, text), SettledBy.GATE)
 
 
 async def _settle(turn: Turn, call: CallView, outcome: Outcome, by: SettledBy, *, hold: bool = True) -> None:
@@ -141,10 +148,43 @@ async def _settle(turn: Turn, call: CallView, outcome: Outcome, by: SettledBy, *
             output=output,
         )
     ]
+    if turn.stepping is not None:
+        seen = seen_call(call.name, call.arguments, outcome.text, outcome.state)
+        if (memory := turn.stepping.settled(call.key, seen)) is not None:
+            facts.append(f.RulesRemembered(**turn.stamp, memories=(memory,)))
+    if call.ends and outcome.state is CallState.SUCCEEDED:
+        await _complete(turn, call, outcome, facts)
+        return
     last = len(turn.snapshot.calls) == 1
     if last:
         facts.append(f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds))
     await turn.record(*facts, hold=hold and not last, ahead=last)
+
+
+async def _complete(turn: Turn, call: CallView, outcome: Outcome, facts: Sequence[f.Fact]) -> None:
+    """The turn ends with this call, in the commit of its result; others that would end it do not run any more."""
+    late = [
+        _settled(turn, other, f"[denied] The turn ended with call {call.id}. This one did not run.")
+        for other in turn.snapshot.calls
+        if other.key != call.key
+    ]
+    reason = f"{call.name} was called"
+    await turn.record(
+        *facts,
+        *late,
+        f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds),
+        f.TurnCompleted(**turn.stamp, answer_seq=call.key.seq, stop_reason=reason),
+    )
+    turn.output = outcome.value
+    answer, _ = turn.view.last_answer()
+    turn.ending = Ending(Status.COMPLETED, reason, text_of(parse(answer.wire, None).content) or outcome.text)
+
+
+def _settled(turn: Turn, call: CallView, text: str) -> f.CallSettled:
+    """A call that is denied without having run."""
+    body = wire(ToolMessage(content=text, tool_call_id=call.id))
+    message = f.NewMessage(seq=call.key.seq + 1 + call.key.ordinal, role="tool", body=body)
+    return f.CallSettled(**turn.stamp, key=call.key, state=CallState.DENIED, settled_by=SettledBy.GATE, message=message)
 
 
 def _text(call: CallView) -> str:

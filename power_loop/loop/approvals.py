@@ -45,7 +45,7 @@ async def _needed(turn: Turn, call: CallView) -> tuple[bool, str | None]:
         arguments = tool.arguments(call.arguments)
     except ArgumentsInvalid:
         return False, None
-    word = turn.policy.word(tool.name)
+    word = turn.brief.policy.word(tool.name)
     if word is not None:
         return word == "always", tool.approval if isinstance(tool.approval, str) else None
     return await turn.stop.run(ask_approval(tool, arguments, context_of(turn, call, 1)))

@@ -11,7 +11,9 @@ from llm_client.messages import AssistantMessage, ToolCall, text_of, wire
 from llm_client.service import ChatRequest, Usage
 from power_loop.engine import facts as f
 from power_loop.errors import ContextOverflowError, OutputInvalidError
+from power_loop.loop.last_word import Objection, stopped_early, wrong_output
 from power_loop.loop.model import Heard, answered
+from power_loop.loop.spending import within_budget
 from power_loop.loop.turn import Ending, Turn
 from power_loop.tools import Tool
 from power_loop.values import CallKey, Effect, Status
@@ -35,7 +37,9 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
 
     Raises:
         ContextOverflowError: it refused the request as too long, for the second time or where nothing may be folded.
-        OutputInvalidError: the second answer was empty too; nothing of either is in the history.
+        OutputInvalidError: the second answer was empty too, or again not of the shape asked for; nothing of it is in
+            the history.
+        Stopped: the request would pass a budget; it is not made.
         ModelError: no answer could be had.
         Stopped: somebody stopped the turn; whatever the model was saying is dropped.
     """
@@ -55,6 +59,7 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
             model=answer.model,
             usage=answer.usage,
             milliseconds=milliseconds,
+            cost=turn.gear.cost(answer.model, answer.usage),
             context=turn.context(answer.usage, heard.body) if purpose == "answer" else None,
         )
         if purpose == "answer":
@@ -67,6 +72,8 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
         )
     if answer.message.tool_calls:
         await _take_calls(turn, heard, spent)
+    elif (objection := await _objection(turn, heard, spent, wrap_up=wrap_up)) is not None:
+        await _go_on(turn, heard, spent, objection)
     else:
         await _take_last_word(turn, heard, spent, wrap_up=wrap_up)
 
@@ -125,8 +132,43 @@ async def _take_calls(turn: Turn, heard: Heard, spent: f.ModelCall) -> None:
     )
 
 
+async def _objection(turn: Turn, heard: Heard, spent: f.ModelCall, *, wrap_up: bool) -> Objection | None:
+    """Why the turn may not end with this answer; at the limit of rounds it has to.
+
+    Raises:
+        OutputInvalidError: it is of the wrong shape once too often; what it cost is recorded.
+    """
+    text = _words(heard)
+    try:
+        wrong = wrong_output(turn, text)
+    except OutputInvalidError:
+        await turn.record(f.AnswerDropped(**turn.stamp, model_call=replace(spent, purpose="dropped", context=None)))
+        raise
+    return None if wrap_up else wrong or stopped_early(turn)
+
+
+async def _go_on(turn: Turn, heard: Heard, spent: f.ModelCall, objection: Objection) -> None:
+    """The answer stands, and a note behind it says why the model is asked again."""
+    seq = turn.next_seq
+    facts: list[f.Fact] = (
+        [] if turn.stepping is None else [f.RulesRemembered(**turn.stamp, memories=(turn.stepping.memory(),))]
+    )
+    await turn.record(
+        f.AnswerContinued(
+            **turn.stamp,
+            round=turn.snapshot.rounds + 1,
+            message=_stored(heard, seq),
+            model_call=spent,
+            note=f.NewMessage(seq=seq + 1, role="user", body=objection.body),
+            by=objection.by,
+        ),
+        *facts,
+        ahead=True,
+    )
+
+
 async def _take_last_word(turn: Turn, heard: Heard, spent: f.ModelCall, *, wrap_up: bool) -> None:
-    answer, message = heard.answer, heard.answer.message
+    answer = heard.answer
     status = Status.HIT_ROUND_LIMIT if wrap_up else Status.COMPLETED
     reason = f"max_rounds of {turn.limits.max_rounds} reached" if wrap_up else answer.finish_reason
     await turn.record(
@@ -139,17 +181,23 @@ async def _take_last_word(turn: Turn, heard: Heard, spent: f.ModelCall, *, wrap_
             stop_reason=reason,
         )
     )
-    turn.ending = Ending(status, reason, text_of(message.content) or message.refusal or "")
+    turn.ending = Ending(status, reason, _words(heard))
 
 
 async def _answer(turn: Turn, request: ChatRequest) -> tuple[Heard, int]:
     """One answer and how long it took, in milliseconds; streamed only if somebody listens."""
     clock = turn.gear.world.monotonic
     begun = clock()
+    await within_budget(turn)
     turn.gear.world.reached("loop.ask")
     heard = await turn.stop.run(answered(turn.gear, request, streamed_to=None if turn.listener is None else turn))
     turn.gear.world.reached("loop.answered")
     return heard, round((clock() - begun) * 1000)
+
+
+def _words(heard: Heard) -> str:
+    message = heard.answer.message
+    return text_of(message.content) or message.refusal or ""
 
 
 def _says_something(message: AssistantMessage) -> bool:

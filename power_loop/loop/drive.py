@@ -18,8 +18,10 @@ from power_loop.engine.decide import (
     Rest,
     RunCalls,
     TakeInputs,
+    Watch,
     decide,
 )
+from power_loop.loop.accounting import account
 from power_loop.loop.act import act
 from power_loop.loop.approvals import ask_approvals
 from power_loop.loop.ask import ask
@@ -27,6 +29,7 @@ from power_loop.loop.fold import fold
 from power_loop.loop.steer import take_in
 from power_loop.loop.stop import Stopped
 from power_loop.loop.turn import Ending, Turn
+from power_loop.loop.watching import watch
 from power_loop.values import Status, cleaned
 
 _WAITS: Final = {
@@ -47,6 +50,7 @@ async def drive(turn: Turn) -> Ending:
         StoreError: the store refused; nothing more was recorded.
     """
     try:
+        await account(turn)
         while not isinstance(step := decide(turn.snapshot, turn.limits), Rest):
             turn.stop.check()
             match step:
@@ -58,6 +62,8 @@ async def drive(turn: Turn) -> Ending:
                     await act(turn, batch)
                 case CloseRound():
                     await turn.record(f.RoundClosed(**turn.stamp, round=turn.snapshot.rounds))
+                case Watch():
+                    await watch(turn)
                 case TakeInputs():
                     await take_in(turn)
                 case Compact(full):

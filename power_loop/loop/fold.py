@@ -12,6 +12,7 @@ from power_loop.config import AgentLoopConfig
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
 from power_loop.errors import ContextOverflowError, WindowTooSmallError
+from power_loop.loop.spending import within_budget
 from power_loop.loop.summaries import Summaries
 from power_loop.loop.turn import Turn
 
@@ -29,8 +30,9 @@ async def fold(turn: Turn, *, full: bool = False) -> None:
     Raises:
         WindowTooSmallError: what must stay does not fit the window.
         ContextOverflowError: the endpoint has refused the history as too long, and nothing can be folded.
-        Stopped: somebody stopped the turn; nothing is folded.
+        Stopped: somebody stopped the turn, or nothing more may be spent; nothing is folded.
     """
+    await within_budget(turn)
     summaries = Summaries(turn.gear, turn.stop, model=turn.model, window=turn.limits.window)
     tokens, target = turn.snapshot.context_tokens, turn.limits.fold_to
     window = Window.of(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from types import MappingProxyType
+from typing import Final, cast
 
 import pydantic_core
 
 from llm_client.messages import replayed
+from llm_client.service import Json
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState
 from power_loop.engine.limits import Limits
@@ -17,12 +19,16 @@ from power_loop.events.live import Event
 from power_loop.loop.drift import careful, changed
 from power_loop.loop.policy import Policy
 from power_loop.loop.stop import StopSignal
-from power_loop.loop.turn import Counted, Gear, Turn
+from power_loop.loop.structured import OutputSpec
+from power_loop.loop.turn import Brief, Counted, Gear, Lookup, Turn
+from power_loop.loop.watching import WATCHED
 from power_loop.sink import MessageSink
 from power_loop.store.contract import Begun, Claim, History
 from power_loop.store.records import ActiveMessage, CallInfo
 from power_loop.transcript.measure import CAREFUL, Measure
 from power_loop.transcript.view import Entry, View
+
+_NOTHING: Final[Mapping[str, Json]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +79,9 @@ def reopen(
     sink: MessageSink,
     stop: StopSignal,
     listener: Callable[[Event], None] | None,
-    take_inputs: Callable[[], Awaitable[tuple[f.NewMessage, ...]]],
+    lookup: Lookup,
+    output: OutputSpec | None = None,
+    memories: Mapping[str, Json] = _NOTHING,
 ) -> Turn:
     """The turn that `begun` claimed, ready to be driven."""
     for message in begun.added:
@@ -93,6 +101,7 @@ def reopen(
         fold_from=warm.fold_from,
         measure=measure,
         inputs_wait=begun.inputs_wait,
+        watched=_watched(memories, begun),
     )
     turn = Turn(
         session=begun.claim.session,
@@ -107,8 +116,8 @@ def reopen(
         next_seq=begun.next_seq,
         model=begun.model,
         listener=listener,
-        take_inputs=take_inputs,
-        policy=policy,
+        brief=Brief(origin=begun.origin, lookup=lookup, policy=policy, output=output, memories=memories),
+        answered=begun.answered,
     )
     turn.counted = warm.counted
     return turn
@@ -135,6 +144,14 @@ def kept(turn: Turn, claim: Claim) -> Warm:
     )
 
 
+def _watched(memories: Mapping[str, Json], begun: Begun) -> int:
+    """The round of this input that watchers have seen last."""
+    match memories.get(WATCHED):
+        case {"origin": int(origin), "round": int(seen)} if origin == begun.origin:
+            return seen
+    return 0
+
+
 def _words(approvals: str | None) -> Mapping[str, str]:
     return {} if approvals is None else cast("dict[str, str]", pydantic_core.from_json(approvals))
 
@@ -158,7 +175,8 @@ def _view(call: CallInfo, gear: Gear, policy: Policy) -> CallView:
         reconciles=tool is not None and tool.reconcile is not None,
         asks=call.state is CallState.REQUESTED and approved is None and policy.may_ask(tool),
         approved=approved,
-        host=call.host,
+        ends=tool is not None and tool.ends_turn,
+        host=call.host or (call.state is CallState.REQUESTED and tool is not None and tool.external),
     )
 
 

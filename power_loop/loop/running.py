@@ -34,6 +34,8 @@ class Ready:
 class Outcome:
     state: CallState
     text: str
+    value: object = None
+    """What the function gave."""
 
 
 async def outcome_of(turn: Turn, ready: Ready) -> Outcome:
@@ -42,7 +44,8 @@ async def outcome_of(turn: Turn, ready: Ready) -> Outcome:
     limit = turn.gear.config.tool_timeout if tool.timeout is None else tool.timeout
     work = invoke(tool, ready.arguments, context_of(turn, ready.call, ready.call.attempt + 1))
     try:
-        return Outcome(CallState.SUCCEEDED, encoded(await (work if limit is None else _within(limit, work))))
+        value = await (work if limit is None else _within(limit, work))
+        return Outcome(CallState.SUCCEEDED, encoded(value), value)
     except _TooLong:
         return Outcome(
             CallState.TIMED_OUT,

@@ -18,6 +18,6 @@ async def take_in(turn: Turn) -> None:
     """
     await turn.flush()
     turn.snapshot = replace(turn.snapshot, inputs_wait=False)  # what comes from here on sets it again
-    if messages := await turn.take_inputs():
+    if messages := await turn.brief.lookup.take_inputs():
         turn.gear.world.reached("loop.steered")
         await turn.record(f.InputSteered(**turn.stamp, messages=messages))

@@ -79,7 +79,13 @@ class Summaries:
             raise NotFolded(f"the summary failed: {error}") from error
         answer, milliseconds = heard.answer, round((clock() - begun) * 1000)
         self.spent.append(
-            f.ModelCall(purpose="summary", model=answer.model, usage=answer.usage, milliseconds=milliseconds)
+            f.ModelCall(
+                purpose="summary",
+                model=answer.model,
+                usage=answer.usage,
+                milliseconds=milliseconds,
+                cost=self._gear.cost(answer.model, answer.usage),
+            )
         )
         text = summary_text(answer.message)
         self._written[note_message(text)] = answer.model

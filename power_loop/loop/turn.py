@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
+from llm_client.json_text import read_json
 from llm_client.messages import replayed
-from llm_client.service import ChatRequest, LLMService, Usage
+from llm_client.service import ChatRequest, Json, LLMService, Usage
 from power_loop.config import AgentLoopConfig
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
@@ -17,15 +19,22 @@ from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.errors import ContextOverflowError, PowerLoopError
 from power_loop.events.live import Event
 from power_loop.loop.policy import Policy
+from power_loop.loop.stepping import STEPS, Stepping
 from power_loop.loop.stop import StopSignal
+from power_loop.loop.structured import OutputSpec
+from power_loop.rules import Spent, priced
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
+from power_loop.store.contract import Spending
+from power_loop.store.records import CallInfo
 from power_loop.tools import Tool, ToolRegistry
 from power_loop.transcript.measure import Measure
 from power_loop.transcript.recall import Handle
 from power_loop.transcript.shorten import Shortener
 from power_loop.transcript.view import Entry, View
 from power_loop.values import CallKey, Micros, SessionId, Status, World
+
+LOG: Final = logging.getLogger("power_loop.turn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,15 @@ class Gear:
     """What was learned of each model's tokens."""
     rooms: dict[str | None, int] = field(default_factory=dict)
     """What an endpoint said it takes of a model's context, less the reply, where it has refused a request."""
+
+    def cost(self, model: str, usage: Usage | None) -> float | None:
+        """What that costs; None where no price is known, or nothing was counted."""
+        if self.config.prices is None or usage is None:
+            return None
+        found = priced(self.config.prices, model, usage)
+        if found.problem is not None:
+            LOG.warning("%s", found.problem)
+        return found.cost
 
     @property
     def recall(self) -> Tool | None:
@@ -73,6 +91,36 @@ class Ending:
     status: Status
     stop_reason: str | None
     final_text: str
+
+
+class Lookup(Protocol):
+    """What a turn reads of the store while it runs."""
+
+    async def take_inputs(self) -> tuple[f.NewMessage, ...]:
+        """Commits the inputs that wait to steer this turn, as messages of it."""
+        ...
+
+    async def calls_of(self, seq: int) -> list[CallInfo]:
+        """The calls that an answer asks for."""
+        ...
+
+    async def spending(self, *, tree: bool) -> Spending:
+        """What others than this turn have spent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What is particular to one turn."""
+
+    origin: int
+    """The turn of the input it works on."""
+    lookup: Lookup
+    policy: Policy
+    output: OutputSpec | None = None
+    """What its last word is to be."""
+    memories: Mapping[str, Json] = field(default_factory=dict)
+    """What rules remembered of the session when it began."""
 
 
 class Counted(NamedTuple):
@@ -108,8 +156,8 @@ class Turn:
         next_seq: int,
         model: str | None,
         listener: Callable[[Event], None] | None,
-        take_inputs: Callable[[], Awaitable[tuple[f.NewMessage, ...]]],
-        policy: Policy,
+        brief: Brief,
+        answered: int = 0,
     ) -> None:
         self.session = session
         self.key = key
@@ -121,7 +169,7 @@ class Turn:
         self.snapshot = snapshot
         self.view = view
         self.next_seq = next_seq
-        self.requests = view.unanswered()
+        self.requests = view.unanswered(answered)
         """The messages this turn works on; never folded."""
         self.refusal: ContextOverflowError | None = None
         """What the endpoint said when it last found a request too long."""
@@ -129,9 +177,22 @@ class Turn:
         """When a provider last counted this view."""
         self.model = model
         self.listener = listener
-        self.take_inputs = take_inputs
-        """Commits the inputs that wait to steer this turn, as messages of it."""
-        self.policy = policy
+        self.brief = brief
+        self.memories: dict[str, Json] = dict(brief.memories)
+        """What rules remember of the session by now."""
+        steps = gear.config.steps
+        resumed = brief.origin < snapshot.turn
+        self.stepping = None if steps is None else Stepping.of(steps, self.memories.get(STEPS), resumed=resumed)
+        """Where the session stands in its steps."""
+        self.output: object | None = None
+        """What the turn has come to, where that is more than text."""
+        self.reasked = 0
+        """How often an answer was no output."""
+        self.spent = Spent()
+        """By this turn alone, but for its time."""
+        self.others: Spending | None = None
+        """What was spent beside, once somebody has asked."""
+        self.since = gear.world.monotonic()
         self.usage = Usage(prompt_tokens=0, completion_tokens=0)
         self.ending: Ending | None = None
         self.rounds = 0
@@ -231,9 +292,14 @@ class Turn:
             known=tool is not None,
             parallel=tool is not None and tool.parallel,
             reconciles=tool is not None and tool.reconcile is not None,
-            asks=self.policy.may_ask(tool),
+            asks=self.brief.policy.may_ask(tool),
+            ends=tool is not None and tool.ends_turn,
             host=tool is not None and tool.external,
         )
+
+    def watched(self) -> None:
+        """The watchers have seen the round that has ended."""
+        self.snapshot = replace(self.snapshot, watched=self.snapshot.rounds)
 
     def input_waits(self) -> None:
         """Somebody steers this turn: there is input to take in at the next round boundary."""
@@ -257,7 +323,7 @@ class Turn:
     def request(self, *, with_tools: bool) -> ChatRequest:
         """The next request: all that the model sees, joined from what is stored."""
         config, gear = self.gear.config, self.gear
-        tools = gear.tools.specs if with_tools else ()
+        tools = self._offered() if with_tools else ()
         if with_tools and gear.recall is not None and self.view.shortened:
             tools = (*tools, gear.recall.spec)
         return ChatRequest(
@@ -266,8 +332,17 @@ class Turn:
             model=self.model,
             max_tokens=config.max_reply_tokens,
             temperature=config.temperature,
+            response_format=None if self.brief.output is None else self.brief.output.response_format,
             extra=config.extra,
         )
+
+    def _offered(self) -> tuple[str, ...]:
+        """The tools that the model may call now."""
+        tools = self.gear.tools
+        if self.stepping is None:
+            return tools.specs
+        names = set(self.stepping.steps.offered(self.stepping.state, tools.names))
+        return tuple(tool.spec for tool in tools if tool.name in names)
 
     @property
     def handle(self) -> Callable[[int], str] | None:
@@ -278,7 +353,10 @@ class Turn:
         """How full the window is once this answer is in it."""
         return f.Context(tokens=self.snapshot.context_with(usage, body), window=self.limits.window)
 
-    def spend(self, usage: Usage | None) -> None:
+    def spend(self, call: f.ModelCall) -> None:
+        usage = call.usage
+        tokens = 0 if usage is None else usage.total_tokens
+        self.spent += Spent(tokens=tokens, cost=call.cost)
         if usage is not None:
             total = self.usage
             self.usage = Usage(
@@ -292,30 +370,31 @@ class Turn:
         """What a fact means for the view, the usage and the next number."""
         match fact:
             case f.CallsRequested():
-                self.rounds += 1
+                self._count_round()
                 self._learn(fact.message.seq, fact.model_call.usage)
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + len(fact.calls) + 1
-                self.spend(fact.model_call.usage)
+                self.spend(fact.model_call)
                 self.snapshot = replace(self.snapshot, calls=tuple(map(self.call_view, fact.calls)))
             case f.AnswerReceived():
-                self.rounds += fact.status != Status.HIT_ROUND_LIMIT
+                if fact.status != Status.HIT_ROUND_LIMIT:
+                    self._count_round()
                 self._learn(fact.message.seq, fact.model_call.usage)
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + 1
-                self.spend(fact.model_call.usage)
+                self.spend(fact.model_call)
             case f.AnswerContinued():
-                self.rounds += 1
+                self._count_round()
                 self._learn(fact.message.seq, fact.model_call.usage)
                 self._add(fact.message)
                 self._add(fact.note)
                 self.next_seq = fact.note.seq + 1
-                self.spend(fact.model_call.usage)
+                self.spend(fact.model_call)
             case f.Noted():
                 self._add(fact.message)
                 self.next_seq = fact.message.seq + 1
             case f.AnswerDropped():
-                self.spend(fact.model_call.usage)
+                self.spend(fact.model_call)
             case f.CallSettled():
                 self._add(fact.message)
             case f.InputSteered():
@@ -328,12 +407,19 @@ class Turn:
                 self.next_seq = fact.notes[-1].seq + 1
                 self.counted = None
                 for call in fact.model_calls:
-                    self.spend(call.usage)
+                    self.spend(call)
             case f.CompactionFailed():
                 for call in fact.model_calls:
-                    self.spend(call.usage)
+                    self.spend(call)
+            case f.RulesRemembered():
+                for one in fact.memories:
+                    self.memories[one.name] = read_json(one.memory)
             case _:
                 pass
+
+    def _count_round(self) -> None:
+        self.rounds += 1
+        self.spent += Spent(rounds=1)
 
     def _learn(self, seq: int, usage: Usage | None) -> None:
         """Hold what the provider counted against our estimate of what came since it last counted."""

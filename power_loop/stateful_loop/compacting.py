@@ -58,7 +58,7 @@ async def compact(
         view,
         tokens=counted,
         target=limits.fold_to,
-        kept=view.unanswered(),
+        kept=view.unanswered(history.answered),
         open={call.key.seq for call in info.pending},
         summarise=summaries,
         handle=None if gear.recall is None else lambda seq: str(Handle(history.key, seq)),

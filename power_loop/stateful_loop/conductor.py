@@ -26,6 +26,7 @@ from power_loop.errors import (
 )
 from power_loop.loop.drift import refuse_drift
 from power_loop.loop.stop import StopSignal
+from power_loop.loop.structured import OutputSpec
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop.compacting import compact
 from power_loop.stateful_loop.gates import Gates
@@ -60,6 +61,8 @@ class Manner:
     in_doubt: InDoubt | None = None
     stop_event: StopEvent | None = None
     listener: Listener | None = None
+    output: OutputSpec | None = None
+    """What the last word of the turn is to be."""
     force: bool = False
     """Take the session even from a living owner of another process."""
 
@@ -313,9 +316,9 @@ class Conductor:
 
     async def _finish(self, begun: Begun | Known, manner: Manner, *, idle: str | None = None) -> StatefulResult:
         if isinstance(begun, Known):
-            return await self.runner.known(begun, stop_reason=idle)
+            return await self.runner.known(begun, stop_reason=idle, output=manner.output)
         return await self.runner.run(
-            begun, Limits.of(self._config, manner.in_doubt), manner.stop_event, manner.listener
+            begun, Limits.of(self._config, manner.in_doubt), manner.stop_event, manner.listener, manner.output
         )
 
     @asynccontextmanager

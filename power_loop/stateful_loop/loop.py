@@ -8,6 +8,7 @@ from typing import Any
 
 from power_loop.errors import LoopClosedError, SessionPendingError
 from power_loop.events import Event, Feed
+from power_loop.loop.structured import OutputSpec
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import IfBusy, Manner, OnPending
@@ -45,6 +46,7 @@ class StatefulAgentLoop(Deciding):
         request_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         pin: bool = False,
+        output: object = None,
         on_pending: OnPending = "raise",
         if_busy: IfBusy = "wait",
         stop_event: StopEvent | None = None,
@@ -67,6 +69,10 @@ class StatefulAgentLoop(Deciding):
         all, takes it out again. With `pin` the input stays in the model's context for ever: no compaction folds it.
         Cancelling this call stops the turn: it is recorded as cancelled before the cancellation goes through.
 
+        `output` (a pydantic model, a dataclass, a TypedDict) is what the last word is to be: the endpoint is asked for
+        that shape, the answer checked, and asked for once more with what is wrong with it; the result has the object in
+        `output`. A call of a tool that ends the turn (`complete_tool`) puts there what that gave.
+
         Raises:
             SessionNotFoundError, SessionArchivedError, SessionClosedError: it takes no input. Nothing was written.
             SessionPendingError: calls are open and `on_pending` is `raise`. Nothing was written.
@@ -75,6 +81,7 @@ class StatefulAgentLoop(Deciding):
             WindowTooSmallError: an input to pin, or a new session's system prompt, is larger than the window: nothing
                 was written. Or all that must stay is: the input stays.
             ModelCapabilityError: the endpoint takes no such parts. Nothing was written.
+            OutputInvalidError: the second answer too is not the `output` asked for, or is empty. The input stays.
             ModelError: no answer could be had. The input stays; `resume` asks again. With `on_pending="resume"` it may
                 be the resumed turn that failed: then the input is not stored yet (`get_turns` tells).
             EpochLostError: another process took the session over; what it did stands, what this one had left to do does
@@ -82,7 +89,9 @@ class StatefulAgentLoop(Deciding):
             StoreError: the store refused.
         """
         wanted = self._input(user_input, session_id, request_id, metadata, pin)
-        return await self._send(wanted, on_pending, Manner(if_busy=if_busy, stop_event=stop_event))
+        return await self._send(
+            wanted, on_pending, Manner(if_busy=if_busy, stop_event=stop_event, output=_output(output))
+        )
 
     async def stream(
         self,
@@ -92,6 +101,7 @@ class StatefulAgentLoop(Deciding):
         request_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         pin: bool = False,
+        output: object = None,
         on_pending: OnPending = "raise",
         if_busy: IfBusy = "wait",
         stop_event: StopEvent | None = None,
@@ -104,7 +114,7 @@ class StatefulAgentLoop(Deciding):
         """
         feed = Feed()
         wanted = self._input(user_input, session_id, request_id, metadata, pin)
-        manner = Manner(if_busy=if_busy, stop_event=stop_event, listener=feed.publish)
+        manner = Manner(if_busy=if_busy, stop_event=stop_event, listener=feed.publish, output=_output(output))
         sending = asyncio.create_task(self._send(wanted, on_pending, manner))
         sending.add_done_callback(lambda task: _ended(task, feed))
         try:
@@ -148,6 +158,7 @@ class StatefulAgentLoop(Deciding):
         *,
         decisions: Mapping[str, str] | None = None,
         in_doubt: InDoubt | str | None = None,
+        output: object = None,
         if_busy: IfBusy = "wait",
         force: bool = False,
         stop_event: StopEvent | None = None,
@@ -157,7 +168,9 @@ class StatefulAgentLoop(Deciding):
         Calls that never ran run, through the same checks, limits and events as in a live turn. Calls that were running
         run again if their tool is `read` or `idempotent`, under the same idempotency key; a `once` call in doubt is
         reconciled by its tool, or else treated as `in_doubt` (the configuration's, unless given here) or this call's
-        entry in `decisions` says: `retry`, `report`, `abort`. Then the model is asked again.
+        entry in `decisions` says: `retry`, `report`, `abort`. What was approved runs, what was denied or has expired is
+        told to the model; where nobody has decided anything yet, nothing happens. Then the model is asked again.
+        `output` is as in `send`: what its turn was to give is not stored.
 
         `force` takes the session even from a living owner in another process, one that hangs or is stopped: whatever
         that one still writes is refused.
@@ -175,7 +188,7 @@ class StatefulAgentLoop(Deciding):
         inputs.stop_event(stop_event)
         wanted = inputs.decisions(decisions)
         conductor = await self._open(for_turns=True)
-        manner = Manner(if_busy=if_busy, in_doubt=in_doubt, stop_event=stop_event, force=force)
+        manner = Manner(if_busy=if_busy, in_doubt=in_doubt, stop_event=stop_event, force=force, output=_output(output))
         return await conductor.resume(session, wanted, manner)
 
     async def recover(self, policy: Policy = "report", *, jitter: float | None = None) -> list[Recovered]:
@@ -231,6 +244,10 @@ class StatefulAgentLoop(Deciding):
             pinned=bool(pin),
             create=create,
         )
+
+
+def _output(given: object) -> OutputSpec | None:
+    return None if given is None else OutputSpec.of(given)
 
 
 def _ended(sending: asyncio.Task[StatefulResult], feed: Feed) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Final
 
-from llm_client.service import Usage
+from llm_client.json_text import read_json
+from llm_client.service import Json, Usage
 from power_loop.engine import facts as f
+from power_loop.engine.calls import CallState
 from power_loop.engine.facts import context_left
 from power_loop.engine.limits import Limits
 from power_loop.errors import EpochLostError, ModelError, PowerLoopError, SessionNotFoundError
@@ -18,12 +20,14 @@ from power_loop.events import Event
 from power_loop.loop.drive import drive
 from power_loop.loop.reopen import Warm, began, kept, reopen, warmed
 from power_loop.loop.stop import StopSignal
+from power_loop.loop.structured import OutputSpec
 from power_loop.loop.turn import Ending, Gear, Turn
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink, NullSink, StoreSink, TeeSink
 from power_loop.stateful_loop.results import StatefulResult, summed
 from power_loop.stateful_loop.watch import StopEvent, Watch
-from power_loop.store.contract import Begun, Known, SessionStore
+from power_loop.store.contract import Begun, Known, SessionStore, Spending
+from power_loop.store.records import CallInfo
 from power_loop.transcript.measure import CAREFUL, tokens
 from power_loop.values import SessionId, Status, cleaned
 
@@ -49,7 +53,12 @@ class Runner:
         self._closing = False
 
     async def run(
-        self, begun: Begun, limits: Limits, stop_event: StopEvent | None, listener: Listener | None
+        self,
+        begun: Begun,
+        limits: Limits,
+        stop_event: StopEvent | None,
+        listener: Listener | None,
+        output: OutputSpec | None = None,
     ) -> StatefulResult:
         """Run a turn that is ours to its end. Must be awaited at once: until then nobody drives the turn.
 
@@ -59,7 +68,9 @@ class Runner:
         if self._closing:
             stop.request(Status.STOPPED, CLOSING)
         self._watch.add(begun.claim, stop, stop_event)
-        task = asyncio.create_task(self._drive(begun, limits, stop, listener), name=f"turn of {begun.claim.session}")
+        task = asyncio.create_task(
+            self._drive(begun, limits, stop, listener, output), name=f"turn of {begun.claim.session}"
+        )
         self._running[task] = stop
         task.add_done_callback(self._ended)
         try:
@@ -74,8 +85,10 @@ class Runner:
         finally:
             self._watch.remove(begun.claim)
 
-    async def known(self, known: Known, *, stop_reason: str | None = None) -> StatefulResult:
-        """The stored outcome of a turn."""
+    async def known(
+        self, known: Known, *, stop_reason: str | None = None, output: OutputSpec | None = None
+    ) -> StatefulResult:
+        """The stored outcome of a turn; its output, if it is of the shape asked for."""
         session, turn = known.session, known.turn
         pending = await self._store.pending(session.id)
         if turn is None:
@@ -87,18 +100,35 @@ class Runner:
                 usage=Usage(prompt_tokens=0, completion_tokens=0),
                 stop_reason=stop_reason,
             )
-        answer = None if turn.answer_seq is None else await self._store.message(session.id, turn.answer_seq)
+        text = "" if turn.answer_seq is None else await self._answer(session.id, turn.answer_seq)
         return StatefulResult(
             session_id=session.id,
             turn=turn.number,
             status=Status(turn.status or Status.INTERRUPTED),
-            final_text="" if answer is None else answer.text,
+            final_text=text,
+            output=_read(output, text) if turn.answer_seq is not None else None,
             rounds=turn.rounds,
             usage=summed(await self._store.usage(session.id, turn.number)),
             pending_tool_calls=tuple(pending),
             context_left=session.context_left,
             stop_reason=stop_reason or turn.stop_reason,
         )
+
+    async def _answer(self, session: SessionId, seq: int) -> str:
+        """The last word; or, where a call ended the turn and nothing was said, the result of that call."""
+        answer = await self._store.message(session, seq)
+        if answer is None or answer.text or not answer.tool_calls:
+            return "" if answer is None else answer.text
+        calls = await self._store.calls_of_answer(session, seq)
+        last = next((call for call in calls if call.state is CallState.SUCCEEDED and self._ends(call.name)), None)
+        result = (
+            None if last is None or last.result_seq is None else await self._store.message(session, last.result_seq)
+        )
+        return "" if result is None else result.text
+
+    def _ends(self, name: str) -> bool:
+        tool = self._gear.tools.get(name)
+        return tool is not None and tool.ends_turn
 
     @property
     def gear(self) -> Gear:
@@ -130,7 +160,14 @@ class Runner:
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)
 
-    async def _drive(self, begun: Begun, limits: Limits, stop: StopSignal, listener: Listener | None) -> StatefulResult:
+    async def _drive(
+        self,
+        begun: Begun,
+        limits: Limits,
+        stop: StopSignal,
+        listener: Listener | None,
+        output: OutputSpec | None,
+    ) -> StatefulResult:
         claim = begun.claim
         sink: MessageSink = StoreSink(self._store, claim)
         if self._listeners is not None:
@@ -145,7 +182,9 @@ class Runner:
                 sink=sink,
                 stop=stop,
                 listener=listener,
-                take_inputs=partial(self._store.take_inputs, claim),
+                lookup=_Lookup(self._store, begun),
+                output=output,
+                memories=await self._memories(claim.session),
             )
             self._turns[claim.session] = turn
             await turn.announce(began(begun), begun.stored)
@@ -165,6 +204,12 @@ class Runner:
         self._keep(begun, turn)
         return await self._result(turn, ending)
 
+    async def _memories(self, session: SessionId) -> dict[str, Json]:
+        """What rules remember of a session, if there are rules that do."""
+        if not self._gear.config.remembers:
+            return {}
+        return {name: read_json(memory) for name, memory in (await self._store.memories(session)).items()}
+
     async def _result(self, turn: Turn, ending: Ending) -> StatefulResult:
         pending = () if turn.snapshot.calls == () else tuple(await self._store.pending(turn.session))
         return StatefulResult(
@@ -172,6 +217,7 @@ class Runner:
             turn=turn.snapshot.turn,
             status=ending.status,
             final_text=ending.final_text,
+            output=turn.output,
             rounds=turn.rounds,
             usage=turn.usage,
             pending_tool_calls=pending,
@@ -234,6 +280,31 @@ class Runner:
 
     def _ended(self, task: asyncio.Task[StatefulResult]) -> None:
         self._running.pop(task, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """What one turn reads of the store."""
+
+    store: SessionStore
+    begun: Begun
+
+    async def take_inputs(self) -> tuple[f.NewMessage, ...]:
+        return await self.store.take_inputs(self.begun.claim)
+
+    async def calls_of(self, seq: int) -> list[CallInfo]:
+        return await self.store.calls_of_answer(self.begun.claim.session, seq)
+
+    async def spending(self, *, tree: bool) -> Spending:
+        claim = self.begun.claim
+        return await self.store.spending(claim.session, self.begun.origin, claim.turn, tree=tree)
+
+
+def _read(output: OutputSpec | None, text: str) -> object | None:
+    try:
+        return None if output is None else output.read(text)
+    except ValueError:
+        return None  # the turn was asked for something else, or for no output at all
 
 
 async def _is_stored(begun: Begun) -> bool:

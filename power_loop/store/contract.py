@@ -19,6 +19,7 @@ from power_loop.store.records import (
     UsageInfo,
     WaitInfo,
 )
+from power_loop.store.spending import Spending
 from power_loop.store.transactions.begin import Begun, Claim, Input, Known, Waiting
 from power_loop.store.transactions.manage import NewSession
 from power_loop.store.transactions.resume import Quarantined
@@ -39,6 +40,7 @@ __all__ = [
     "Resolution",
     "Said",
     "SessionStore",
+    "Spending",
     "Waiting",
 ]
 
@@ -170,6 +172,14 @@ class SessionStore(Protocol):
 
     async def waits(self, session: SessionId | None, *, decided: bool) -> list[WaitInfo]:
         """What open calls of a session, or of all, wait for somebody outside with; all that ever was with `decided`."""
+        ...
+
+    async def calls_of_answer(self, session: SessionId, seq: int) -> list[CallInfo]:
+        """The calls that one answer asks for, in their order."""
+        ...
+
+    async def spending(self, session: SessionId, origin: int, besides: int, *, tree: bool) -> Spending:
+        """What was spent on an input, in its session and its tree, but for one turn. See `spending.spending`."""
         ...
 
     async def memories(self, session: SessionId) -> dict[str, str]:

@@ -30,6 +30,8 @@ class History:
     """0 if nobody has counted."""
     folded_since: bool
     """A compaction came after the last report, or one was undone."""
+    answered: int = 0
+    """Where the last answer to a turn stands; 0: there is none."""
 
 
 def history(db: Port, session_id: SessionId) -> History:
@@ -48,8 +50,9 @@ def history(db: Port, session_id: SessionId) -> History:
         raise parsing.damaged(db, session.id, "the list of usage rows")
     if not usage or usage[0].purpose != "answer" or usage[0].prompt_tokens is None:
         return History(
-            key=session.key, epoch=session.epoch, messages=found, counted=None, counted_seq=0, folded_since=False
-        )
+            key=session.key, epoch=session.epoch, messages=found, counted=None, counted_seq=0, folded_since=False,
+            answered=rows.last_answer(db, session),
+        )  # fmt: skip
     folded_to, restored = tail[0]["folded_to"], tail[0]["restored"]
     tokens = usage[0].prompt_tokens + (usage[0].completion_tokens or 0) + (restored or 0)
     answers = (message.seq for message in reversed(found) if message.role == "assistant")
@@ -60,6 +63,7 @@ def history(db: Port, session_id: SessionId) -> History:
         counted=tokens if folded_to is None else folded_to,
         counted_seq=next(answers, 0) if folded_to is None else tail[0]["folded_up_to"],
         folded_since=bool(tail[0]["folded_since"]),
+        answered=rows.last_answer(db, session),
     )
 
 
@@ -120,6 +124,12 @@ def calls(db: Port, session_id: SessionId) -> list[records.CallInfo]:
     _all_there(db, session, "calls", len(found), asked["calls"])
     _in_order(db, session, "calls", [call.key for call in found])
     return found
+
+
+def calls_of_answer(db: Port, session_id: SessionId, seq: int) -> list[records.CallInfo]:
+    """The calls that one answer asks for."""
+    session = rows.session_row(db, session_id)
+    return [parsing.call_of(db, session, row) for row in db.all("calls_of_answer", session=session.key, seq=seq)]
 
 
 def waits(db: Port, session_id: SessionId | None, *, decided: bool) -> list[records.WaitInfo]:
@@ -187,13 +197,13 @@ def _relative(db: Port, session: records.SessionRow, key: int) -> records.Sessio
     """The session of that number, if it is of the same tree."""
     if key == session.key:
         return session
-    root = _root(db, session)
+    root = root_of(db, session)
     row = db.one("session_by_key", key=key)
     other = None if row is None else parsing.session_of(db, row)
-    return other if other is not None and _root(db, other) == root else None
+    return other if other is not None and root_of(db, other) == root else None
 
 
-def _root(db: Port, session: records.SessionRow) -> int:
+def root_of(db: Port, session: records.SessionRow) -> int:
     """The number of the session at the top of the tree; each on the way is believed only as it was written."""
     while session.parent is not None:
         above = rows.session_by_key(db, session.parent)

@@ -8,6 +8,7 @@ Packages above may import from here. Nothing here knows of the ledger or the sto
 """
 
 from power_loop.tools.arguments import Arguments, ArgumentsInvalid
+from power_loop.tools.complete import complete_tool
 from power_loop.tools.context import ToolContext
 from power_loop.tools.define import tool
 from power_loop.tools.doubt import Done, NotDone, Reconcile, Reconciled, Unknown
@@ -41,6 +42,7 @@ __all__ = [
     "ask_approval",
     "ask_human",
     "ask_reconcile",
+    "complete_tool",
     "encoded",
     "invoke",
     "recall_tool",

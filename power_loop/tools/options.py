@@ -47,7 +47,8 @@ class RunOptions(TypedDict, total=False):
     """Of an external tool: given the arguments and the host's result, gives what the model is shown of it, or raises
     `ValueError` to refuse it."""
     ends_turn: bool
-    """A call that succeeded ends the turn: its arguments are the turn's output."""
+    """A call that succeeds ends the turn, and what it gives is the turn's output. It runs after all others of its
+    answer."""
 
 
 class ToolOptions(RunOptions, total=False):

@@ -56,15 +56,31 @@ class View:
             yield self._entries[index:end]
             index = end
 
-    def unanswered(self) -> frozenset[int]:
-        """The sequence numbers of the user's messages that no last word has followed: what the model works on."""
+    def unanswered(self, answered: int = 0) -> frozenset[int]:
+        """The sequence numbers of the user's messages that no last word has followed: what the model works on.
+
+        `answered`: where the last turn that was answered has its answer; that may be a call that ended it.
+        """
         found = set()
         for entry in reversed(self._entries):
+            if entry.seq <= answered:
+                break
             if entry.role == "assistant" and '"tool_calls":[' not in entry.wire:
                 break
             if entry.role == "user" and not entry.note:
                 found.add(entry.seq)
         return frozenset(found)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the model has said anything here."""
+        return any(entry.role == "assistant" for entry in reversed(self._entries))
+
+    def last_answer(self) -> tuple[Entry, Sequence[Entry]]:
+        """The newest answer, and the results of its calls."""
+        entries = self._entries
+        at = next(index for index in range(len(entries) - 1, -1, -1) if entries[index].role == "assistant")
+        return entries[at], list(takewhile(lambda entry: entry.role == "tool", entries[at + 1 :]))
 
     def since(self, seq: int) -> Iterator[Entry]:
         """The messages that stand behind that one, the last first."""

@@ -103,6 +103,8 @@ USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "decide_approval": lambda store: store.decide_approval(S, "c", Said(approved=True)),
     "submit_results": lambda store: store.submit_results(S, {"c": HostResult(content="x")}),
     "waits": lambda store: store.waits(S, decided=True),
+    "calls_of_answer": lambda store: store.calls_of_answer(S, 1),
+    "spending": lambda store: store.spending(S, 1, 1, tree=True),
     "memories": lambda store: store.memories(S),
     "queue_input": lambda store: store.queue_input(Input(session=S, body='{"role":"user"}')),
     "begin_next": lambda store: store.begin_next(S, 1),

@@ -12,7 +12,7 @@ from power_loop.engine.calls import OpenCall
 from power_loop.engine.facts import CompactionFailed, Fact, HistoryCompacted, NewMessage
 from power_loop.errors import LoopClosedError, StoreReadOnlyError
 from power_loop.shielding import uncancelled
-from power_loop.store import listing, reads, records
+from power_loop.store import listing, reads, records, spending
 from power_loop.store.listing import Listing
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite.connection import SqlitePort
@@ -221,6 +221,13 @@ class SqliteStore:
 
     async def waits(self, session: SessionId | None, *, decided: bool) -> list[records.WaitInfo]:
         return await self.read(lambda db: reads.waits(db, session, decided=decided))
+
+    async def calls_of_answer(self, session: SessionId, seq: int) -> list[records.CallInfo]:
+        return await self.read(lambda db: reads.calls_of_answer(db, session, seq))
+
+    async def spending(self, session: SessionId, origin: int, besides: int, *, tree: bool) -> spending.Spending:
+        at = self._world.micros()
+        return await self.read(lambda db: spending.spending(db, at, session, origin, besides, tree=tree))
 
     async def memories(self, session: SessionId) -> dict[str, str]:
         return await self.read(lambda db: reads.memories(db, session))

@@ -85,6 +85,8 @@ class Begun:
     model: str | None
     approvals: str | None = None
     """JSON: which tools ask for an approval in this session."""
+    answered: int = 0
+    """Where the last answer to any turn stands; 0: there is none."""
     input: int | None = None
     """The inbox's number of the input, if it came from there."""
     inputs_wait: bool = False
@@ -310,6 +312,7 @@ def _begin(
         calls=(),
         model=session.model,
         approvals=session.approvals,
+        answered=standing.answered,
     )
 
 

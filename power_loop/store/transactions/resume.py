@@ -125,6 +125,7 @@ def resume_turn(
         calls=still_open,
         model=session.model,
         approvals=session.approvals,
+        answered=rows.last_answer(db, session),
         inputs_wait=any(row["mode"] == InputMode.STEER for row in db.all("waiting_inputs", session=session.key)),
     )
 

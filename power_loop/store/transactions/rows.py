@@ -108,6 +108,8 @@ class Standing:
     """A turn that nobody drives any more has not been ended."""
     inputs: bool
     """Inputs wait in the inbox."""
+    answered: int
+    """Where the last answer stands; 0 if there is none."""
 
 
 def standing(db: Port, session: records.SessionRow) -> Standing:
@@ -117,7 +119,13 @@ def standing(db: Port, session: records.SessionRow) -> Standing:
         raise parsing.damaged(db, session.id, "the list of turns")
     if row["open_calls"] != (row["awaited"] or 0):
         raise missing_calls(db, session, row["open_calls"], row["awaited"] or 0)
-    return Standing(bool(row["open_calls"]), bool(row["live"]), bool(row["inputs"]))
+    return Standing(bool(row["open_calls"]), bool(row["live"]), bool(row["inputs"]), row["answered"] or 0)
+
+
+def last_answer(db: Port, session: records.SessionRow) -> int:
+    """Where the last turn that was answered has its answer; 0 if there is none."""
+    row = db.one("last_answer", session=session.key)
+    return 0 if row is None else int(row["answer_seq"])
 
 
 def missing_calls(db: Port, session: records.SessionRow, found: int, awaited: int) -> StoreDamagedError:

@@ -31,6 +31,9 @@ SELECT :next_seq - 1 - a.seq
        - (SELECT count(*) FROM messages m WHERE m.session = :session AND m.seq > a.seq) AS awaited
   FROM (SELECT seq FROM messages WHERE session = :session AND role = 'assistant' ORDER BY seq DESC LIMIT 1) a;
 
+-- name: calls_of_answer
+SELECT * FROM calls WHERE session = :session AND seq = :seq ORDER BY ordinal;
+
 -- name: list_calls
 SELECT * FROM calls WHERE session = :session ORDER BY seq, ordinal;
 

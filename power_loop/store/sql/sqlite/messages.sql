@@ -66,6 +66,9 @@ SELECT * FROM compactions WHERE session = :session AND number = :number;
 -- name: list_compactions
 SELECT * FROM compactions WHERE session = :session ORDER BY number;
 
+-- name: last_message_of_turn
+SELECT max(created_at) AS at FROM messages WHERE session = :session AND turn = :turn;
+
 -- name: insert_usage
 INSERT INTO usage (session, number, turn, purpose, model, prompt_tokens, completion_tokens, cached_tokens,
                    reasoning_tokens, cost, milliseconds, at, crc)

@@ -21,6 +21,8 @@ SELECT (SELECT count(*) FROM calls INDEXED BY open_calls WHERE session = :sessio
           FROM (SELECT seq FROM messages
                  WHERE session = :session AND role = 'assistant' ORDER BY seq DESC LIMIT 1) a) AS awaited,
        (SELECT max(number) FROM turns WHERE session = :session) AS last_turn,
+       (SELECT answer_seq FROM turns WHERE session = :session AND answer_seq IS NOT NULL
+         ORDER BY number DESC LIMIT 1) AS answered,
        EXISTS (SELECT 1 FROM turns WHERE session = :session AND ended_at IS NULL) AS live,
        EXISTS (SELECT 1 FROM inputs WHERE session = :session AND turn IS NULL) AS inputs;
 

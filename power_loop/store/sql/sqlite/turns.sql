@@ -22,6 +22,9 @@ SELECT coalesce(sum(rounds), 0) AS rounds, coalesce(sum(tool_calls), 0) AS tool_
 -- name: calls_asked
 SELECT coalesce(sum(tool_calls), 0) AS calls FROM turns WHERE session = :session;
 
+-- name: last_answer
+SELECT answer_seq FROM turns WHERE session = :session AND answer_seq IS NOT NULL ORDER BY number DESC LIMIT 1;
+
 -- name: list_turns
 SELECT * FROM turns WHERE session = :session ORDER BY number;
 
