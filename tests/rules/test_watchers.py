@@ -237,8 +237,10 @@ async def test_what_hangs_is_left_behind() -> None:
     assert outcome.memories == {"thread": 1}
     assert [name for name, _ in outcome.problems] == ["thread", "task", "stubborn"]
     assert {sentence for _, sentence in outcome.problems} == {"gave no verdict within 1 s"}
-    await cancelled.wait()
-    released.set()
+    try:
+        await asyncio.wait_for(cancelled.wait(), 30)
+    finally:
+        released.set()
     assert await asyncio.to_thread(left.wait, 30)
 
 
@@ -258,7 +260,7 @@ async def test_who_asks_can_be_cancelled() -> None:
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    await cancelled.wait()
+    await asyncio.wait_for(cancelled.wait(), 30)
 
 
 async def test_a_cancellation_of_its_own_making_is_its_fault() -> None:
