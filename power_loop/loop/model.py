@@ -11,7 +11,8 @@ from typing import Any, cast
 from llm_client.messages import AssistantMessage, provider, wire
 from llm_client.service import Answer, ChatRequest, LLMService
 from power_loop.errors import ModelError, NotConfiguredError, PowerLoopError, StreamCutError
-from power_loop.loop.turn import Gear, Turn
+from power_loop.loop.gear import Gear
+from power_loop.loop.turn import Turn
 from power_loop.values import cleaned
 
 

@@ -16,11 +16,13 @@ from power_loop.engine.calls import CallState
 from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.events.live import Event
+from power_loop.loop.brief import Brief, Lookup
 from power_loop.loop.drift import careful, changed
+from power_loop.loop.gear import Gear
 from power_loop.loop.policy import Policy
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.structured import OutputSpec
-from power_loop.loop.turn import Brief, Counted, Gear, Lookup, Turn
+from power_loop.loop.turn import Counted, Turn
 from power_loop.loop.watching import WATCHED
 from power_loop.sink import MessageSink
 from power_loop.store.contract import Begun, Claim, History

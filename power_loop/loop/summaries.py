@@ -11,9 +11,9 @@ from power_loop.compaction.summary import summary_request, summary_text, without
 from power_loop.compaction.window import NotFolded
 from power_loop.engine import facts as f
 from power_loop.errors import ContextOverflowError, ModelError, NotConfiguredError
+from power_loop.loop.gear import Gear
 from power_loop.loop.model import answered
 from power_loop.loop.stop import Stopped, StopSignal
-from power_loop.loop.turn import Gear
 from power_loop.transcript.view import Entry
 
 TRIES: Final = 5

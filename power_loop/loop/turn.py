@@ -3,85 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from llm_client.json_text import read_json
 from llm_client.messages import replayed
-from llm_client.service import ChatRequest, Json, LLMService, Usage
-from power_loop.config import AgentLoopConfig
+from llm_client.service import ChatRequest, Json, Usage
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.errors import ContextOverflowError, PowerLoopError
 from power_loop.events.live import Event
-from power_loop.loop.policy import Policy
+from power_loop.loop.brief import Brief
+from power_loop.loop.gear import Gear
 from power_loop.loop.stepping import STEPS, Stepping
 from power_loop.loop.stop import StopSignal
-from power_loop.loop.structured import OutputSpec
-from power_loop.rules import Spent, priced
+from power_loop.rules import Spent
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
 from power_loop.store.contract import Spending
-from power_loop.store.records import CallInfo
-from power_loop.tools import Tool, ToolRegistry
-from power_loop.transcript.measure import Measure
 from power_loop.transcript.recall import Handle
-from power_loop.transcript.shorten import Shortener
 from power_loop.transcript.view import Entry, View
-from power_loop.values import CallKey, Micros, SessionId, Status, World
-
-LOG: Final = logging.getLogger("power_loop.turn")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gear:
-    """What a turn works with."""
-
-    llm: LLMService | None
-    tools: ToolRegistry
-    config: AgentLoopConfig
-    world: World
-    recaller: Tool | None = None
-    """Reads results that are shown in short. None: there is no store to read from."""
-    measures: dict[str | None, Measure] = field(default_factory=dict)
-    """What was learned of each model's tokens."""
-    rooms: dict[str | None, int] = field(default_factory=dict)
-    """What an endpoint said it takes of a model's context, less the reply, where it has refused a request."""
-
-    def cost(self, model: str, usage: Usage | None) -> float | None:
-        """What that costs; None where no price is known, or nothing was counted."""
-        if self.config.prices is None or usage is None:
-            return None
-        found = priced(self.config.prices, model, usage)
-        if found.problem is not None:
-            LOG.warning("%s", found.problem)
-        return found.cost
-
-    @property
-    def recall(self) -> Tool | None:
-        """The recaller, offered where results are shown in short; None where an app's own tool has its name."""
-        return None if self.recaller is None or self.recaller.name in self.tools else self.recaller
-
-    def tool(self, name: str) -> Tool | None:
-        """The tool a model calls by that name."""
-        found = self.tools.get(name)
-        if found is None and self.recaller is not None and name == self.recaller.name:
-            return self.recaller
-        return found
-
-    def shown_at_once(self, tool: Tool | None) -> int | None:
-        """Characters of its result that the model is shown; None: all of it, for the recaller bounds it itself."""
-        if tool is not None and tool is self.recaller:
-            return None
-        return self.config.shown_at_once if tool is None or tool.result_limit is None else tool.result_limit
-
-    def shortener(self, tool: Tool | None) -> Shortener:
-        """What makes a part of its result."""
-        return self.config.shortener if tool is None or tool.shorten is None else tool.shorten
+from power_loop.values import CallKey, Micros, SessionId, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,36 +36,6 @@ class Ending:
     status: Status
     stop_reason: str | None
     final_text: str
-
-
-class Lookup(Protocol):
-    """What a turn reads of the store while it runs."""
-
-    async def take_inputs(self) -> tuple[f.NewMessage, ...]:
-        """Commits the inputs that wait to steer this turn, as messages of it."""
-        ...
-
-    async def calls_of(self, seq: int) -> list[CallInfo]:
-        """The calls that an answer asks for."""
-        ...
-
-    async def spending(self, *, tree: bool) -> Spending:
-        """What others than this turn have spent."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
-    """What is particular to one turn."""
-
-    origin: int
-    """The turn of the input it works on."""
-    lookup: Lookup
-    policy: Policy
-    output: OutputSpec | None = None
-    """What its last word is to be."""
-    memories: Mapping[str, Json] = field(default_factory=dict)
-    """What rules remembered of the session when it began."""
 
 
 class Counted(NamedTuple):

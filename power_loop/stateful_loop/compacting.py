@@ -13,10 +13,10 @@ from power_loop.engine.limits import Limits
 from power_loop.engine.turns import SessionState
 from power_loop.errors import CompactionError, SessionArchivedError, SessionBusyError, SessionClosedError, SessionError
 from power_loop.loop.fold import compacted, make_room
+from power_loop.loop.gear import Gear
 from power_loop.loop.reopen import view_of
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.summaries import Summaries
-from power_loop.loop.turn import Gear
 from power_loop.store.contract import SessionStore
 from power_loop.store.records import CompactionInfo
 from power_loop.transcript.measure import CAREFUL

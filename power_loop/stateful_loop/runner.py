@@ -18,10 +18,11 @@ from power_loop.engine.limits import Limits
 from power_loop.errors import EpochLostError, ModelError, PowerLoopError, SessionNotFoundError
 from power_loop.events import Event
 from power_loop.loop.drive import drive
+from power_loop.loop.gear import Gear
 from power_loop.loop.reopen import Warm, began, kept, reopen, warmed
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.structured import OutputSpec
-from power_loop.loop.turn import Ending, Gear, Turn
+from power_loop.loop.turn import Ending, Turn
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink, NullSink, StoreSink, TeeSink
 from power_loop.stateful_loop.results import StatefulResult, summed

@@ -21,7 +21,7 @@ from power_loop.errors import (
     PowerLoopError,
     WindowTooSmallError,
 )
-from power_loop.loop.turn import Gear
+from power_loop.loop.gear import Gear
 from power_loop.shielding import uncancelled
 from power_loop.sink import MessageSink
 from power_loop.stateful_loop import inputs

@@ -16,7 +16,7 @@ GUARDS: Final = (
         keeps="A result is read only by sessions of its own tree.",
         of="E7",
         file=READS,
-        old=" and _root(db, other) == root else None",
+        old=" and root_of(db, other) == root else None",
         new=" else None",
         test=f"{RECALLING}::test_e7_the_tree_of_a_session_reads_its_results_and_nobody_else",
     ),
