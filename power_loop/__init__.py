@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from power_loop.stateful_loop import Recovered, StatefulAgentLoop, StatefulResult
     from power_loop.store import SessionStore, open_store
     from power_loop.store.records import QueuedInput, SessionInfo, StoredMessage, WaitInfo
-    from power_loop.tools import Done, NotDone, Tool, ToolContext, ToolRegistry, Unknown, ask_human, tool
+    from power_loop.tools import Done, NotDone, Tool, ToolContext, ToolRegistry, Unknown, ask_human, complete_tool, tool
     from power_loop.values import Effect, InDoubt, Status, World
 
 __version__ = "0.1.0"
@@ -70,7 +70,7 @@ _HOMES: Final = {
     "power_loop.stateful_loop": "Recovered StatefulAgentLoop StatefulResult",
     "power_loop.store": "SessionStore open_store",
     "power_loop.store.records": "QueuedInput SessionInfo StoredMessage WaitInfo",
-    "power_loop.tools": "Done NotDone Tool ToolContext ToolRegistry Unknown ask_human tool",
+    "power_loop.tools": "Done NotDone Tool ToolContext ToolRegistry Unknown ask_human complete_tool tool",
     "power_loop.values": "Effect InDoubt Status World",
 }
 """Where each public name lives."""
@@ -160,6 +160,7 @@ __all__ = [
     "WaitInfo",
     "World",
     "ask_human",
+    "complete_tool",
     "open_store",
     "tool",
 ]

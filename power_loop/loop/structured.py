@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -30,7 +30,7 @@ class OutputSpec:
     def of(cls, output: object) -> OutputSpec:
         """Raises `InputInvalidError` for what pydantic cannot check, or is no object in JSON."""
         way_out = "give a pydantic model, a dataclass or a TypedDict"
-        if output is None or isinstance(output, str | bytes | int | float):
+        if not isinstance(output, type) and get_origin(output) is None:
             raise InputInvalidError("output", f"is {shown(output)}", way_out)
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(cast("type[Any]", output))
