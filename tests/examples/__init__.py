@@ -1,0 +1,1 @@
+"""The examples run, offline, and print what they say."""
