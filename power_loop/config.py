@@ -90,7 +90,7 @@ class AgentLoopConfig(BaseModel):
     limit is not made: the turn ends as `budget_exceeded`, and a `resume` with more goes on."""
     prices: Annotated[Prices | None, PlainValidator(_prices)] = None
     """What requests cost: a `PriceTable`, `GenaiPrices` or a function of model and usage. None: costs are not known."""
-    watchers: Annotated[tuple[Watcher, ...], PlainValidator(watchers_of)] = ()
+    watchers: Annotated[Sequence[Watcher], PlainValidator(watchers_of)] = ()
     """Who looks at each round after it has ended, and says whether the session goes on."""
     watch_timeout: float = Field(default=10.0, gt=0)
     """Seconds a watcher may take; then the round goes on without its word."""

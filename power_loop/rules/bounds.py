@@ -6,7 +6,7 @@ They look at a round that has ended: what they find has happened. What must not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final, Literal, TypeAlias
@@ -73,7 +73,7 @@ class Pattern:
     where: Where = "text"
     then: Then = "nudge"
     name: str = "pattern"
-    tools: tuple[str, ...] = ("*",)
+    tools: Sequence[str] = ("*",)
     """Patterns of the tools whose arguments or results are searched."""
     say: str | None = None
     """Told to the model in place of the usual text, which names the expression."""
@@ -136,14 +136,14 @@ class Scope:
     """
 
     name: str = "scope"
-    tools: tuple[str, ...] | None = None
+    tools: Sequence[str] | None = None
     """Patterns of the tools that may be called; None: all."""
-    paths: tuple[str, ...] | None = None
+    paths: Sequence[str] | None = None
     """The folders (or files) that paths must lie in; None: anywhere."""
     base: str = "."
     """Where relative paths begin, of calls and of `paths`. Unless said nobody knows: then they lie in no absolute one.
     """
-    arguments: tuple[str, ...] = _PATHS
+    arguments: Sequence[str] = _PATHS
     """Patterns of the names of arguments that are paths, or lists of them, at any depth."""
     then: Then = "nudge"
     say: str | None = None
@@ -194,7 +194,7 @@ def _texts(value: Json | Mapping[str, Json]) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _named(value: Json | Mapping[str, Json], names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _named(value: Json | Mapping[str, Json], names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each text that an argument of one of these names holds, itself or in a list, with the name."""
     if isinstance(value, list):
         for item in value:

@@ -36,7 +36,7 @@ class RepeatedCall:
     then: Then = "nudge"
     abort_at: int | None = None
     """How often, for an abort in place of what `then` says; None: never."""
-    ignore: tuple[str, ...] = ()
+    ignore: Sequence[str] = ()
     """Patterns of tools that may be repeated, such as one that waits. They are not counted, and interrupt no row."""
     say: str | None = None
     """Told to the model in place of the usual text."""
@@ -99,7 +99,7 @@ class Stagnation:
     then: Then = "nudge"
     abort_at: int | None = None
     """After how many rounds, for an abort in place of what `then` says; None: never."""
-    ignore: tuple[str, ...] = ()
+    ignore: Sequence[str] = ()
     """Patterns of tools whose success always counts as something new."""
     say: str | None = None
     """Told to the model in place of the usual text."""

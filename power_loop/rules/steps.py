@@ -27,8 +27,8 @@ class Step:
     """
 
     name: str
-    allow: tuple[str, ...] = ("*",)
-    block: tuple[str, ...] = ()
+    allow: Sequence[str] = ("*",)
+    block: Sequence[str] = ()
     """What is blocked is blocked, also if it is allowed."""
     guidance: str = ""
     """What the model is told when it stops here too early; a general text unless said."""
