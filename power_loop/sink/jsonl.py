@@ -38,6 +38,9 @@ class JsonlSink:
         await uncancelled(asyncio.to_thread(self._append, lines))
 
     async def aclose(self) -> None:
+        await uncancelled(asyncio.to_thread(self._close))  # a write that hangs holds the lock
+
+    def _close(self) -> None:
         with self._lock:
             self._closed = True
             if self._file is not None:

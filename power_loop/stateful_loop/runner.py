@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +24,7 @@ from power_loop.loop.stop import StopSignal
 from power_loop.loop.structured import OutputSpec
 from power_loop.loop.turn import Ending, Turn
 from power_loop.shielding import uncancelled
-from power_loop.sink import MessageSink, NullSink, StoreSink, TeeSink
+from power_loop.sink import Listeners, MessageSink, StoreSink, TeeSink
 from power_loop.stateful_loop.results import StatefulResult, summed
 from power_loop.stateful_loop.watch import StopEvent, Watch
 from power_loop.store.contract import Begun, Known, SessionStore, Spending
@@ -42,11 +42,11 @@ CLOSING: Final = "the loop is closing"
 class Runner:
     """The turns of one loop: those that run, and what is kept warm between them."""
 
-    def __init__(self, store: SessionStore, gear: Gear, sinks: Sequence[MessageSink]) -> None:
+    def __init__(self, store: SessionStore, gear: Gear, listeners: Listeners) -> None:
         self._store = store
         self._gear = gear
-        self._listeners = TeeSink(NullSink(), *sinks) if sinks else None
-        """One for all turns: a sink that failed once hears no more."""
+        self.listeners = listeners
+        """One for all turns: a sink that was dropped hears no more."""
         self._watch = Watch(store, self.input_waits)
         self._warm: OrderedDict[SessionId, Warm] = OrderedDict()
         self._running: dict[asyncio.Task[StatefulResult], StopSignal] = {}
@@ -69,9 +69,8 @@ class Runner:
         if self._closing:
             stop.request(Status.STOPPED, CLOSING)
         self._watch.add(begun.claim, stop, stop_event)
-        task = asyncio.create_task(
-            self._drive(begun, limits, stop, listener, output), name=f"turn of {begun.claim.session}"
-        )
+        turn = self._drive_and_tell(begun, limits, stop, listener, output)
+        task = asyncio.create_task(turn, name=f"turn of {begun.claim.session}")
         self._running[task] = stop
         task.add_done_callback(self._ended)
         try:
@@ -161,6 +160,20 @@ class Runner:
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)
 
+    async def _drive_and_tell(
+        self,
+        begun: Begun,
+        limits: Limits,
+        stop: StopSignal,
+        listener: Listener | None,
+        output: OutputSpec | None,
+    ) -> StatefulResult:
+        """What a turn comes to, once the listening sinks have heard of it, or for too long have not."""
+        try:
+            return await self._drive(begun, limits, stop, listener, output)
+        finally:
+            await self.listeners.caught_up()
+
     async def _drive(
         self,
         begun: Begun,
@@ -171,8 +184,8 @@ class Runner:
     ) -> StatefulResult:
         claim = begun.claim
         sink: MessageSink = StoreSink(self._store, claim)
-        if self._listeners is not None:
-            sink = TeeSink(sink, self._listeners)
+        if self.listeners:
+            sink = TeeSink(sink, self.listeners)
         turn: Turn | None = None
         try:
             turn = reopen(

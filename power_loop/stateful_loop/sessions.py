@@ -23,7 +23,7 @@ from power_loop.errors import (
 )
 from power_loop.loop.gear import Gear
 from power_loop.shielding import uncancelled
-from power_loop.sink import MessageSink
+from power_loop.sink import Listeners, MessageSink, SinkLimits
 from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import Conductor, Manner
 from power_loop.stateful_loop.looking import Looking
@@ -52,6 +52,7 @@ class Sessions(Looking):
         tools: Iterable[Tool] | ToolRegistry | None = None,
         config: AgentLoopConfig | None = None,
         sinks: Sequence[MessageSink] = (),
+        sink_limits: SinkLimits | None = None,
         world: World | None = None,
     ) -> None:
         if (db_path is None) == (store is None):
@@ -63,6 +64,7 @@ class Sessions(Looking):
                 "config": (config, ("fold_at",)),
                 "world": (world, ("now", "new_id", "reached")),
                 "sinks": (sinks, ("__iter__",)),
+                "sink_limits": (sink_limits, ("queued_facts",)),
             }
         )
         if not problems:
@@ -84,6 +86,7 @@ class Sessions(Looking):
         self._world = world or World()
         self._recall = recall_tool
         self._sinks = tuple(sinks)
+        self._sink_limits = sink_limits
         self._opening: asyncio.Task[Conductor] | None = None
         self._closed = False
 
@@ -323,7 +326,7 @@ class Sessions(Looking):
 
         recaller = self._recall(read, self.config.shown_at_once)
         gear = Gear(llm=self._llm, tools=self.tools, config=self.config, world=self._world, recaller=recaller)
-        return Conductor(store, Runner(store, gear, self._sinks), self.config)
+        return Conductor(store, Runner(store, gear, Listeners(self._sinks, self._sink_limits)), self.config)
 
     async def _stop(self, drain: float) -> None:
         opening, self._opening = self._opening, None
@@ -336,15 +339,16 @@ class Sessions(Looking):
         try:
             await conductor.drain(drain)
         finally:
-            await uncancelled(self._give_back(conductor.store))
+            await uncancelled(self._give_back(conductor.store, conductor.runner.listeners))
 
-    async def _give_back(self, store: SessionStore) -> None:
+    async def _give_back(self, store: SessionStore, listeners: Listeners) -> None:
         """Close what is ours, all of it, whatever goes wrong with one."""
-        for part in (*self._sinks, *(() if self._llm is None else (self._llm,))):
+        await listeners.aclose()
+        if self._llm is not None:
             try:
-                await part.aclose()
+                await self._llm.aclose()
             except Exception:  # an app's own code; the store must be closed all the same
-                LOG.exception("%r could not be closed", part)
+                LOG.exception("%r could not be closed", self._llm)
         if self._given is None:
             await store.aclose()
 
