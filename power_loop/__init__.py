@@ -44,7 +44,16 @@ if TYPE_CHECKING:
         ToolDefinitionError,
     )
     from power_loop.hooks import Hooks
-    from power_loop.sink import JsonlSink, MessageSink, NullSink, SinkLimits, StoreSink, TeeSink
+    from power_loop.sink import (
+        JsonlSink,
+        LoggingSink,
+        MessageSink,
+        NullSink,
+        OpenTelemetrySink,
+        SinkLimits,
+        StoreSink,
+        TeeSink,
+    )
     from power_loop.stateful_loop import Recovered, StatefulAgentLoop, StatefulResult
     from power_loop.store import SessionStore, open_store
     from power_loop.store.records import QueuedInput, SessionInfo, StoredMessage, WaitInfo
@@ -66,7 +75,7 @@ _HOMES: Final = {
         "StoreError StoreSchemaError ToolChangedError ToolDefinitionError"
     ),
     "power_loop.hooks": "Hooks",
-    "power_loop.sink": "JsonlSink MessageSink NullSink SinkLimits StoreSink TeeSink",
+    "power_loop.sink": "JsonlSink LoggingSink MessageSink NullSink OpenTelemetrySink SinkLimits StoreSink TeeSink",
     "power_loop.stateful_loop": "Recovered StatefulAgentLoop StatefulResult",
     "power_loop.store": "SessionStore open_store",
     "power_loop.store.records": "QueuedInput SessionInfo StoredMessage WaitInfo",
@@ -118,6 +127,7 @@ __all__ = [
     "InputInvalidError",
     "JsonlSink",
     "LLMService",
+    "LoggingSink",
     "LoopClosedError",
     "MessageSink",
     "ModelError",
@@ -126,6 +136,7 @@ __all__ = [
     "NullSink",
     "OpenAIChatService",
     "OpenCall",
+    "OpenTelemetrySink",
     "OutputInvalidError",
     "PowerLoopError",
     "QueuedInput",

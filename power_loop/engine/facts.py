@@ -100,6 +100,8 @@ class TurnBegan(Fact):
     origin: int
     request_id: str | None
     input: tuple[NewMessage, ...]
+    open_calls: tuple[RequestedCall, ...] = ()
+    """Calls that an earlier turn left without a result, and this one goes on with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,20 @@ holds an app's own sinks, which hear of facts afterwards and can hold nothing up
 
 from power_loop.sink.jsonl import JsonlSink
 from power_loop.sink.listeners import Listeners, SinkLimits
+from power_loop.sink.log import LoggingSink
 from power_loop.sink.message_sink import MessageSink, NullSink
+from power_loop.sink.otel import OpenTelemetrySink
 from power_loop.sink.store_sink import StoreSink
 from power_loop.sink.tee import TeeSink
 
-__all__ = ["JsonlSink", "Listeners", "MessageSink", "NullSink", "SinkLimits", "StoreSink", "TeeSink"]
+__all__ = [
+    "JsonlSink",
+    "Listeners",
+    "LoggingSink",
+    "MessageSink",
+    "NullSink",
+    "OpenTelemetrySink",
+    "SinkLimits",
+    "StoreSink",
+    "TeeSink",
+]

@@ -36,6 +36,8 @@ LATE_IMPORTS = {
     ("llm_client", "llm_client"),  # the module that builds on it
     # The price list is an extra, and takes 0.1 s to import: whoever asks for prices pays for it.
     ("power_loop.rules", "genai_prices"),
+    # OpenTelemetry is an extra: the module that builds on it is imported once a sink of it is built.
+    ("power_loop.sink", "power_loop"),
     # Tables and colours are for terminals only.
     ("power_loop.cli", "rich"),
 }
