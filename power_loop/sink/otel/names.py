@@ -47,6 +47,8 @@ CALL_KEY: Final = "power_loop.call.key"
 END_UNKNOWN: Final = "power_loop.end_unknown"
 """An `error.type`: this process never heard how it ended."""
 INTERRUPTED: Final = "power_loop.interrupted"
+OVERFLOW: Final = "model.context_overflow"
+"""An `error.type`: the code of the error that it would be, had the turn no way to go on."""
 IN_DOUBT: Final = "power_loop.in_doubt"
 """An `error.type` of a call whose turn ended while it ran."""
 

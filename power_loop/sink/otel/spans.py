@@ -153,7 +153,7 @@ class Spans:
                 **self._common(fact.session, names.CHAT),
                 names.REQUEST_MODEL: cut(call.model),
                 names.RESPONSE_MODEL: cut(call.model),
-                names.PURPOSE: call.purpose,
+                names.PURPOSE: cut(call.purpose),
             }
             if call.usage is not None:
                 attributes[names.INPUT_TOKENS] = call.usage.prompt_tokens
@@ -173,7 +173,7 @@ class Spans:
                 f"{names.CHAT} {cut(call.model)}", turn.inside, SpanKind.CLIENT, attributes, start_time=start
             )
             if isinstance(fact, f.ContextOverflowed):
-                _fail(span, names.own(call.purpose), "the endpoint found the request too long")
+                _fail(span, names.OVERFLOW, "the endpoint found the request too long")
             span.end(end)
             end = start
 
