@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ConfigError,
         ContextOverflowError,
         EpochLostError,
+        EventsLaggedError,
         InputInvalidError,
         LoopClosedError,
         ModelError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         ToolChangedError,
         ToolDefinitionError,
     )
+    from power_loop.events import SessionEvent
     from power_loop.hooks import Hooks
     from power_loop.sink import (
         JsonlSink,
@@ -69,11 +71,12 @@ _HOMES: Final = {
     "power_loop.engine.turns": "SessionState TurnState",
     "power_loop.errors": (
         "ApprovalChangedError ApprovalDecidedError ApprovalExpiredError CallNotFoundError CallSettledError ConfigError "
-        "ContextOverflowError EpochLostError InputInvalidError LoopClosedError "
-        "ModelError NotConfiguredError OutputInvalidError PowerLoopError SessionBusyError SessionExistsError "
-        "SessionNotFoundError SessionPendingError SessionQuarantinedError StoreBusyError StoreDamagedError "
-        "StoreError StoreSchemaError ToolChangedError ToolDefinitionError"
+        "ContextOverflowError EpochLostError EventsLaggedError InputInvalidError "
+        "LoopClosedError ModelError NotConfiguredError OutputInvalidError PowerLoopError SessionBusyError "
+        "SessionExistsError SessionNotFoundError SessionPendingError SessionQuarantinedError StoreBusyError "
+        "StoreDamagedError StoreError StoreSchemaError ToolChangedError ToolDefinitionError"
     ),
+    "power_loop.events": "SessionEvent",
     "power_loop.hooks": "Hooks",
     "power_loop.sink": "JsonlSink LoggingSink MessageSink NullSink OpenTelemetrySink SinkLimits StoreSink TeeSink",
     "power_loop.stateful_loop": "Recovered StatefulAgentLoop StatefulResult",
@@ -122,6 +125,7 @@ __all__ = [
     "Done",
     "Effect",
     "EpochLostError",
+    "EventsLaggedError",
     "Hooks",
     "InDoubt",
     "InputInvalidError",
@@ -143,6 +147,7 @@ __all__ = [
     "Recovered",
     "ScriptedLLM",
     "SessionBusyError",
+    "SessionEvent",
     "SessionExistsError",
     "SessionInfo",
     "SessionNotFoundError",

@@ -63,6 +63,7 @@ class OursNull(Peer):
             state=TurnState.ASKING,
             next_seq=seq + 1,
             active=len(warm.view) + 1,
+            events=number,
             added=(NewMessage(seq=seq, role="user", body=wire(UserMessage(content=text))),),
             was=warm.epoch,
             rounds=0,

@@ -267,6 +267,13 @@ class CompactionFailed(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompactionUndone(Fact):
+    """The messages of the latest compaction that stood are back in their places, and its notes are out."""
+
+    compaction: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOverflowed(Fact):
     """The endpoint refused a request as too long. What it counted is stored; history is folded and the model asked once
     more."""
@@ -307,6 +314,13 @@ class TurnInterrupted(Fact):
     """The owner died; found and written down by the process that came after."""
 
     stop_reason: str = "owner died"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionQuarantined(Fact):
+    """It was taken up too often without progress; from here on only a person frees it."""
+
+    recoveries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

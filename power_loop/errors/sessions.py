@@ -29,6 +29,20 @@ class SessionNotFoundError(SessionError):
         )
 
 
+class EventsLaggedError(SessionError):
+    """Whoever reads its live events left too many unread and was dropped. No fact is lost: begin again at `cursor`."""
+
+    code = "events.lagged"
+
+    def __init__(self, session_id: str, cursor: int) -> None:
+        self.cursor = cursor
+        super().__init__(
+            session_id,
+            f"the reader of session {session_id!r} fell too far behind its live events and was dropped; "
+            f"events({session_id!r}, after={cursor}) goes on without a gap in the facts",
+        )
+
+
 class SessionAmbiguousError(SessionError):
     """More than one session begins so."""
 

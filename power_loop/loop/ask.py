@@ -190,7 +190,7 @@ async def _answer(turn: Turn, request: ChatRequest) -> tuple[Heard, int]:
     begun = clock()
     await within_budget(turn)
     turn.gear.world.reached("loop.ask")
-    heard = await turn.stop.run(answered(turn.gear, request, streamed_to=None if turn.listener is None else turn))
+    heard = await turn.stop.run(answered(turn.gear, request, streamed_to=turn if turn.listened else None))
     turn.gear.world.reached("loop.answered")
     return heard, round((clock() - begun) * 1000)
 

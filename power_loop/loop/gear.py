@@ -8,6 +8,7 @@ from typing import Final
 
 from llm_client.service import LLMService, Usage
 from power_loop.config import AgentLoopConfig
+from power_loop.events import Hub
 from power_loop.rules import priced
 from power_loop.tools import Tool, ToolRegistry
 from power_loop.transcript.measure import Measure
@@ -29,6 +30,8 @@ class Gear:
     """Reads results that are shown in short. None: there is no store to read from."""
     measures: dict[str | None, Measure] = field(default_factory=dict)
     """What was learned of each model's tokens."""
+    hub: Hub = field(default_factory=Hub)
+    """Who listens to which session."""
     rooms: dict[str | None, int] = field(default_factory=dict)
     """What an endpoint said it takes of a model's context, less the reply, where it has refused a request."""
 

@@ -125,29 +125,6 @@ def reopen(
     return turn
 
 
-def began(begun: Begun) -> f.TurnBegan:
-    """The fact that the claim has committed."""
-    claim = begun.claim
-    return f.TurnBegan(
-        session=claim.session,
-        turn=claim.turn,
-        origin=begun.origin,
-        request_id=begun.request_id,
-        input=begun.added,
-        open_calls=tuple(
-            f.RequestedCall(
-                key=call.key,
-                id=call.id,
-                name=call.name,
-                arguments=call.arguments,
-                effect=call.effect,
-                schema_hash=call.schema_hash,
-            )
-            for call in begun.calls
-        ),
-    )
-
-
 def kept(turn: Turn, claim: Claim) -> Warm:
     """What to keep of a turn that ended as it should."""
     return Warm(

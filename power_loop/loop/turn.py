@@ -15,7 +15,7 @@ from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot
 from power_loop.errors import ContextOverflowError, PowerLoopError
-from power_loop.events.live import Event
+from power_loop.events import Event
 from power_loop.loop.brief import Brief
 from power_loop.loop.gear import Gear
 from power_loop.loop.stepping import STEPS, Stepping
@@ -194,6 +194,14 @@ class Turn:
     def publish(self, event: Event) -> None:
         if self.listener is not None:
             self.listener(event)
+        hub = self.gear.hub
+        if not isinstance(event, f.Fact) and hub.listened(self.session):
+            hub.publish(self.session, event, self.gear.world.now())
+
+    @property
+    def listened(self) -> bool:
+        """Whether anybody wants to hear what the model is about to say."""
+        return self.listener is not None or self.gear.hub.listened(self.session)
 
     def call_view(self, call: f.RequestedCall) -> CallView:
         """A call just asked for, as the engine sees it."""

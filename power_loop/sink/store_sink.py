@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from power_loop.engine.facts import Fact, InputSteered, TurnBegan
+from power_loop.engine.facts import Fact, InputSteered, NewMessage, TurnBegan
 from power_loop.store.contract import Claim, SessionStore
 
 _COMMITTED: Final = (TurnBegan, InputSteered)
@@ -20,14 +20,27 @@ class StoreSink:
         StoreError: the store could not; nothing is recorded.
     """
 
-    def __init__(self, store: SessionStore, claim: Claim) -> None:
+    def __init__(
+        self, store: SessionStore, claim: Claim, *, events: int = 0, told: Callable[[int], None] | None = None
+    ) -> None:
+        """`events`: how many the session has had when the turn began; `told` hears of their number with each commit."""
         self._store = store
         self._claim = claim
+        self._events = events
+        self._told = told
 
     async def record(self, facts: Sequence[Fact]) -> None:
         news = [fact for fact in facts if not isinstance(fact, _COMMITTED)]
         if news:
-            await self._store.record(self._claim, news)
+            self._events = await self._store.record(self._claim, news)
+        if self._told is not None:
+            self._told(self._events)
+
+    async def take_inputs(self) -> tuple[NewMessage, ...]:
+        """Make the inputs that steer the turn part of it; their messages. The fact is for `record` to tell."""
+        taken = await self._store.take_inputs(self._claim)
+        self._events = taken.events
+        return taken.messages
 
     async def aclose(self) -> None:
         """The store belongs to whoever opened it."""

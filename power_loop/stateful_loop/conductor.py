@@ -368,4 +368,4 @@ class Conductor:
 
     def __len__(self) -> int:
         """How many things are kept for single sessions."""
-        return len(self._gates) + len(self.runner)
+        return len(self._gates) + len(self.runner) + len(self.runner.gear.hub)

@@ -13,6 +13,7 @@ from power_loop.shielding import uncancelled
 from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import IfBusy, Manner, OnPending
 from power_loop.stateful_loop.deciding import Deciding
+from power_loop.stateful_loop.following import Following
 from power_loop.stateful_loop.recovery import Policy, Recovered, Recovery, checked_policy
 from power_loop.stateful_loop.results import StatefulResult
 from power_loop.stateful_loop.runner import note_lost
@@ -22,7 +23,7 @@ from power_loop.values import InDoubt
 from power_loop.values import session_id as checked_id
 
 
-class StatefulAgentLoop(Deciding):
+class StatefulAgentLoop(Deciding, Following):
     """A crash-safe agent: `async with StatefulAgentLoop(...) as loop: await loop.send("hello")`.
 
     `llm` and `tools` may be absent: inspecting, aborting and resolving need neither. The store is the SQLite file at

@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from llm_client.json_text import read_json
@@ -19,7 +20,7 @@ from power_loop.errors import EpochLostError, ModelError, PowerLoopError, Sessio
 from power_loop.events import Event
 from power_loop.loop.drive import drive
 from power_loop.loop.gear import Gear
-from power_loop.loop.reopen import Warm, began, kept, reopen, warmed
+from power_loop.loop.reopen import Warm, kept, reopen, warmed
 from power_loop.loop.stop import StopSignal
 from power_loop.loop.structured import OutputSpec
 from power_loop.loop.turn import Ending, Turn
@@ -47,7 +48,7 @@ class Runner:
         self._gear = gear
         self.listeners = listeners
         """One for all turns: a sink that was dropped hears no more."""
-        self._watch = Watch(store, self.input_waits)
+        self._watch = Watch(store, self.input_waits, gear.hub)
         self._warm: OrderedDict[SessionId, Warm] = OrderedDict()
         self._running: dict[asyncio.Task[StatefulResult], StopSignal] = {}
         self._turns: dict[SessionId, Turn] = {}
@@ -156,6 +157,7 @@ class Runner:
                 # A list: one that ends before the wait begins must not leave it with nothing to wait for.
                 await uncancelled(asyncio.wait(list(self._running)))
             self._watch.end()
+            self._gear.hub.close()
 
     def __len__(self) -> int:
         return len(self._running) + len(self._warm)
@@ -183,7 +185,10 @@ class Runner:
         output: OutputSpec | None,
     ) -> StatefulResult:
         claim = begun.claim
-        sink: MessageSink = StoreSink(self._store, claim)
+        stored = StoreSink(
+            self._store, claim, events=begun.events, told=partial(self._gear.hub.committed, claim.session)
+        )
+        sink: MessageSink = stored
         if self.listeners:
             sink = TeeSink(sink, self.listeners)
         turn: Turn | None = None
@@ -196,12 +201,12 @@ class Runner:
                 sink=sink,
                 stop=stop,
                 listener=listener,
-                lookup=_Lookup(self._store, begun),
+                lookup=_Lookup(self._store, begun, stored),
                 output=output,
                 memories=await self._memories(claim.session),
             )
             self._turns[claim.session] = turn
-            await turn.announce(began(begun), begun.stored)
+            await turn.announce(begun.fact, begun.stored)
             ending = await drive(turn)
         except (ModelError, EpochLostError):
             raise  # recorded as a failure; or no longer ours to record
@@ -302,9 +307,10 @@ class _Lookup:
 
     store: SessionStore
     begun: Begun
+    sink: StoreSink
 
     async def take_inputs(self) -> tuple[f.NewMessage, ...]:
-        return await self.store.take_inputs(self.begun.claim)
+        return await self.sink.take_inputs()
 
     async def calls_of(self, seq: int) -> list[CallInfo]:
         return await self.store.calls_of_answer(self.begun.claim.session, seq)

@@ -1,4 +1,7 @@
-"""Hearing that a running turn should stop or take input in: from the app, or from another process through the store."""
+"""Hearing that a running turn should stop or take input in: from the app, or from another process through the store.
+
+And that anything was committed, for those who listen to a session.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from power_loop.errors import PowerLoopError
+from power_loop.events import Hub
 from power_loop.loop.stop import StopSignal
 from power_loop.store.contract import Claim, SessionStore
 from power_loop.values import SessionId, Status
@@ -32,11 +36,13 @@ class _Watched:
 
 
 class Watch:
-    """One look a tick for all running turns of a loop; none while nothing runs."""
+    """One look a tick for all running turns of a loop and all who listen; none while there are neither."""
 
-    def __init__(self, store: SessionStore, input_waits: Callable[[SessionId], None]) -> None:
+    def __init__(self, store: SessionStore, input_waits: Callable[[SessionId], None], hub: Hub) -> None:
         self._store = store
         self._input_waits = input_waits
+        self._hub = hub
+        hub.joined = self._look_out
         self._turns: dict[tuple[SessionId, int], _Watched] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -49,13 +55,12 @@ class Watch:
         self._turns[claim.session, claim.epoch] = watched
         self._version = -1  # a request may have come since the claim, and been read when nobody here was concerned
         # A short turn never asks: the claim cleared old requests, and a later one is heard within a tick.
-        if self._timer is None and self._task is None:
-            self._wind()
+        self._look_out()
 
     def remove(self, claim: Claim) -> None:
         """The timer stays wound: the next turn of many in a row needs no new one."""
         self._turns.pop((claim.session, claim.epoch), None)
-        if not self._turns and self._task is not None:
+        if not self._wanted and self._task is not None:
             self._task.cancel()  # nobody is left to look for
 
     def end(self) -> None:
@@ -66,18 +71,26 @@ class Watch:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def _wanted(self) -> bool:
+        return bool(self._turns) or len(self._hub) > 0
+
+    def _look_out(self) -> None:
+        if self._timer is None and self._task is None and not self._ended:
+            self._wind()
+
     def _wind(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        if self._turns:
+        if self._wanted:
             self._task = asyncio.get_running_loop().create_task(self._look(), name="power_loop.watch")
             self._task.add_done_callback(self._looked)
 
     def _looked(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if self._turns and not self._ended:
+        if self._wanted and not self._ended:
             self._wind()
 
     async def _look(self) -> None:
@@ -94,6 +107,9 @@ class Watch:
         if version == self._version:
             return
         self._version = version
+        self._hub.changed()
+        if not self._turns:
+            return
         try:
             wanted = await self._store.stops_requested()
             steered = await self._store.steered()

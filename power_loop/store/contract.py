@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import CompactionFailed, Fact, HistoryCompacted, NewMessage
+from power_loop.engine.facts import CompactionFailed, Fact, HistoryCompacted
 from power_loop.store.listing import Listing
 from power_loop.store.reads import History
 from power_loop.store.records import (
     CallInfo,
     CompactionInfo,
+    EventPage,
     QueuedInput,
     SessionInfo,
     StoredMessage,
@@ -24,12 +25,14 @@ from power_loop.store.transactions.begin import Begun, Claim, Input, Known, Wait
 from power_loop.store.transactions.manage import NewSession
 from power_loop.store.transactions.resume import Quarantined
 from power_loop.store.transactions.settle import Resolution
+from power_loop.store.transactions.taking import Taken
 from power_loop.store.transactions.waits import HostResult, Said
 from power_loop.values import SessionId
 
 __all__ = [
     "Begun",
     "Claim",
+    "EventPage",
     "History",
     "HostResult",
     "Input",
@@ -41,6 +44,7 @@ __all__ = [
     "Said",
     "SessionStore",
     "Spending",
+    "Taken",
     "Waiting",
 ]
 
@@ -92,7 +96,7 @@ class SessionStore(Protocol):
         """Claim a session for the input that has waited longest. See `transactions.begin.begin_next`."""
         ...
 
-    async def take_inputs(self, claim: Claim) -> tuple[NewMessage, ...]:
+    async def take_inputs(self, claim: Claim) -> Taken:
         """Make the inputs that steer a turn of ours part of it, at a round boundary; their messages."""
         ...
 
@@ -114,8 +118,11 @@ class SessionStore(Protocol):
         """Let a quarantined session be taken up again; False if it is none."""
         ...
 
-    async def record(self, claim: Claim, facts: Sequence[Fact]) -> None:
-        """Commit facts of a turn of ours together. Raises `EpochLostError` if it is ours no more."""
+    async def record(self, claim: Claim, facts: Sequence[Fact]) -> int:
+        """Commit facts of a turn of ours together, as events; the number of the last one.
+
+        Raises `EpochLostError` if the turn is ours no more.
+        """
         ...
 
     def release(self, claim: Claim) -> None:
@@ -184,6 +191,13 @@ class SessionStore(Protocol):
 
     async def memories(self, session: SessionId) -> dict[str, str]:
         """What rules remember of a session, JSON texts by their names."""
+        ...
+
+    async def events(self, session: SessionId, after: int, limit: int) -> EventPage:
+        """At most `limit` of what happened in a session since its event `after`. See `replaying.events`.
+
+        Every method that reports facts stores them, numbered on without a gap, in the commit of what they report.
+        """
         ...
 
     async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> CompactionInfo:

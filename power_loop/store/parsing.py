@@ -20,6 +20,7 @@ from power_loop.store.records import (
     ActiveMessage,
     CallInfo,
     CompactionInfo,
+    EventRow,
     QueuedInput,
     SessionRow,
     StoredMessage,
@@ -336,13 +337,27 @@ def input_of(db: Port, session: SessionRow, row: Row) -> QueuedInput:
     )
 
 
+def event_of(db: Port, session: SessionRow, row: Row) -> EventRow:
+    number, facts, body, at, crc = row
+    thing = f"event {number}"
+    _check(db, crc == seals.event_seal(session.key, number, facts, body, at), session.id, thing)
+    return EventRow(number=number, facts=facts, body=body, at=_Clock(db, session.id, thing).at(at))
+
+
 def output_of(db: Port, session: SessionRow, row: Row) -> str:
     """The whole text of a result."""
+    try:
+        return whole_of(db, session, row).text
+    except (TypeError, ValueError):
+        raise damaged(db, session.id, f"the whole text of message {row['seq']}", row["seq"]) from None
+
+
+def whole_of(db: Port, session: SessionRow, row: Row) -> Output:
     seq = row["seq"]
     try:
         output = Output(characters=row["characters"], data=row["data"])
         if row["crc"] == seals.output_seal(session.key, seq, output):
-            return output.text
+            return output
     except (TypeError, ValueError):
         pass  # a column holds what was never written there
     raise damaged(db, session.id, f"the whole text of message {seq}", seq)

@@ -235,7 +235,7 @@ async def test_an_input_is_taken_out_only_while_it_waits_and_only_by_its_session
     before = dump(path)
     assert not await store.withdraw_input(other, steering.number)
     assert dump(path) == before
-    assert len(await store.take_inputs(claim)) == 1
+    assert len((await store.take_inputs(claim)).messages) == 1
     before = dump(path)
     assert not await store.withdraw_input(S, steering.number)
     assert dump(path) == before

@@ -15,7 +15,7 @@ from power_loop import open_store
 from power_loop.engine import facts as f
 from power_loop.errors import EpochLostError, OutputNotFoundError, SessionNotFoundError, StateError
 from power_loop.store import SessionStore
-from power_loop.store.contract import Begun, Claim, Input, Known, Listing, Waiting
+from power_loop.store.contract import Begun, Claim, Input, Known, Listing, Taken, Waiting
 from power_loop.store.records import StoredMessage, UsageInfo
 from power_loop.testing.conformance import OpenStore, SessionStoreConformance
 from power_loop.values import SessionId
@@ -199,9 +199,10 @@ class LosesWhatWaits(Sound):
 class TakesInputsBeforeTheCommit(Sound):
     """Says which inputs are part of the turn, and leaves them in the inbox."""
 
-    async def take_inputs(self, claim: Claim) -> tuple[f.NewMessage, ...]:
+    async def take_inputs(self, claim: Claim) -> Taken:
         waiting = await self.real.queued_inputs(claim.session)
-        return tuple(f.NewMessage(seq=4 + n, role="user", body=one.body) for n, one in enumerate(waiting))
+        taken = tuple(f.NewMessage(seq=4 + n, role="user", body=one.body) for n, one in enumerate(waiting))
+        return Taken(taken, 0)
 
 
 class ShowsAPartForTheWhole(Sound):
@@ -222,6 +223,17 @@ class ReadsWhatIsAnothers(Sound):
 class RecoversForEver(Sound):
     async def resume_turn(self, session: SessionId, decisions: Mapping[str, str], **how: Any) -> Any:
         return await self.real.resume_turn(session, decisions, **how | {"max_recoveries": None})
+
+
+class ReplaysFromTooEarly(Sound):
+    async def events(self, session: SessionId, after: int, limit: int) -> Any:
+        return await self.real.events(session, max(0, after - 1), limit)
+
+
+class SaysNoNumber(Sound):
+    async def record(self, claim: Claim, facts: Sequence[f.Fact]) -> int:
+        await self.real.record(claim, facts)
+        return 0
 
 
 class BrokenRules(SessionStoreConformance):

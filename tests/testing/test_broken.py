@@ -36,6 +36,8 @@ STORES = {
     "ShowsAPartForTheWhole": "test_a_result_kept_whole_is_read_letter_for_letter",
     "ReadsWhatIsAnothers": "test_only_sessions_of_one_tree_read_each_others_results",
     "RecoversForEver": "test_after_so_many_recoveries_a_session_is_set_aside_in_one_commit",
+    "ReplaysFromTooEarly": "test_facts_are_read_back_as_they_were_from_every_cursor",
+    "SaysNoNumber": "test_record_tells_the_number_of_its_last_event",
     "AbortsWithoutAnswer": "test_open_calls_refuse_a_new_input_and_the_refusal_carries_them",
 }
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from power_loop.engine.calls import OpenCall
-from power_loop.engine.facts import CompactionFailed, Fact, HistoryCompacted, NewMessage
+from power_loop.engine.facts import CompactionFailed, Fact, HistoryCompacted
 from power_loop.errors import LoopClosedError, StoreReadOnlyError
 from power_loop.shielding import uncancelled
-from power_loop.store import listing, reads, records, spending
+from power_loop.store import listing, reads, records, replaying, spending
 from power_loop.store.listing import Listing
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite.connection import SqlitePort
@@ -21,7 +21,7 @@ from power_loop.store.sqlite.opening import Opening, open_reader, open_writer
 from power_loop.store.sqlite.owners import Owners
 from power_loop.store.sqlite.threads import SqliteThread
 from power_loop.store.sqlite.writer import Writer
-from power_loop.store.transactions import begin, compact, manage, record, resume, rows, settle, waits
+from power_loop.store.transactions import begin, compact, manage, record, resume, rows, settle, taking, waits
 from power_loop.values import SessionId
 
 T = TypeVar("T")
@@ -129,9 +129,9 @@ class SqliteStore:
             lambda db: begin.begin_next(db, at, self._owner(), session, number, abort_reason=abort_reason)
         )
 
-    async def take_inputs(self, claim: begin.Claim) -> tuple[NewMessage, ...]:
+    async def take_inputs(self, claim: begin.Claim) -> taking.Taken:
         at = self._world.micros()
-        return await self._write(lambda db: record.take_inputs(db, at, claim))
+        return await self._write(lambda db: taking.take_inputs(db, at, claim))
 
     async def withdraw_input(self, session: SessionId, number: int) -> bool:
         return await self._write(lambda db: manage.withdraw_input(db, session, number))
@@ -140,9 +140,9 @@ class SqliteStore:
         at = self._world.micros()
         return await self._write(lambda db: settle.free_session(db, at, self._undriven(db, session)))
 
-    async def record(self, claim: begin.Claim, facts: Sequence[Fact]) -> None:
+    async def record(self, claim: begin.Claim, facts: Sequence[Fact]) -> int:
         at = self._world.micros()
-        await self._write(lambda db: record.record(db, at, claim, facts))
+        return await self._write(lambda db: record.record(db, at, claim, facts))
 
     def release(self, claim: begin.Claim) -> None:
         if self._driving.get(claim.key) == claim.epoch:
@@ -231,6 +231,9 @@ class SqliteStore:
 
     async def memories(self, session: SessionId) -> dict[str, str]:
         return await self.read(lambda db: reads.memories(db, session))
+
+    async def events(self, session: SessionId, after: int, limit: int) -> records.EventPage:
+        return await self.read(lambda db: replaying.events(db, session, after, limit))
 
     async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> records.CompactionInfo:
         at = self._world.micros()

@@ -72,6 +72,8 @@ class Begun:
     state: TurnState
     next_seq: int
     active: int
+    events: int
+    """The number of the session's last event by then: that it began."""
     added: tuple[f.NewMessage, ...]
     """Messages this commit stored: the input, after the answers of calls it gave up."""
     born: Micros
@@ -93,6 +95,17 @@ class Begun:
     """Input that steers this turn waits already."""
     stored: Callable[[], Awaitable[object]] | None = field(default=None, compare=False)
     """Waits until this is on stable storage, or raises why it will not be; None: it is already."""
+
+    @property
+    def fact(self) -> f.TurnBegan:
+        """What the claim has committed."""
+        return f.TurnBegan(
+            session=self.claim.session,
+            turn=self.claim.turn,
+            origin=self.origin,
+            request_id=self.request_id,
+            input=self.added,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +155,13 @@ def begin_turn(db: Port, at: Micros, owner: Owner, wanted: Input) -> Begun | Kno
     calls = _given_up(db, session, standing, wanted.abort_reason)
     if standing.inputs:
         return _enqueue(db, at, owner, session, wanted)
-    begun = _begin(db, at, owner, session, standing, calls, wanted)
-    message = f.NewMessage(seq=session.next_seq, role="user", body=wanted.body, pinned=wanted.pinned)
-    rows.insert_message(db, at, session.key, begun.claim.turn, message)
-    return replace(begun, added=(*begun.added, message))
+
+    def store(turn: int) -> f.NewMessage:
+        message = f.NewMessage(seq=session.next_seq, role="user", body=wanted.body, pinned=wanted.pinned)
+        rows.insert_message(db, at, session.key, turn, message)
+        return message
+
+    return _begin(db, at, owner, session, standing, calls, wanted, store)
 
 
 def queue_input(db: Port, at: Micros, owner: Owner, wanted: Input) -> Known | Waiting:
@@ -201,9 +217,8 @@ def begin_next(
     first = parsing.input_of(db, session, row)
     wanted = Input(session=session.id, body=first.body, request_id=first.request_id, metadata=row["metadata"],
                    abort_reason=abort_reason)  # fmt: skip
-    begun = _begin(db, at, owner, session, standing, calls, wanted)
-    message = rows.take_input(db, at, session, row, begun.claim.turn, session.next_seq)
-    return replace(begun, added=(*begun.added, message), input=first.number)
+    store = lambda turn: rows.take_input(db, at, session, row, turn, session.next_seq)  # noqa: E731
+    return replace(_begin(db, at, owner, session, standing, calls, wanted, store), input=first.number)
 
 
 def undriven(owner: Owner, session: records.SessionRow, *, force: bool = False) -> records.SessionRow:
@@ -290,21 +305,24 @@ def _begin(
     standing: rows.Standing,
     calls: Sequence[records.CallInfo],
     wanted: Input,
+    store: Callable[[int], f.NewMessage],
 ) -> Begun:
-    """Claim the session for a turn on an input; its message is for the caller to store, at the next number."""
-    if standing.live:
-        rows.interrupt_dead(db, at, session)
+    """Claim the session for a turn on an input. `store` puts its message there, at the next number, for that turn."""
+    before = rows.interrupt_dead(db, at, session) if standing.live else []
     aborted = [abort_one(db, at, session, call, wanted.abort_reason or "") for call in calls]
-    claim = claim_session(db, at, owner, session, more_seq=1, more_active=1 + len(calls))
+    before += rows.aborted(session, calls, wanted.abort_reason or "")
+    claim = claim_session(db, at, owner, session, more_seq=1, more_active=1 + len(calls), more_events=len(before) + 1)
     insert_turn(db, at, owner, claim, origin=claim.turn, state=TurnState.ASKING, wanted=wanted)
-    return Begun(
+    added = (*aborted, store(claim.turn))
+    begun = Begun(
         claim=claim,
+        events=session.events + len(before) + 1,
         origin=claim.turn,
         request_id=wanted.request_id,
         state=TurnState.ASKING,
         next_seq=session.next_seq + 1,
         active=session.active + 1 + len(calls),
-        added=tuple(aborted),
+        added=added,
         born=to_micros(session.created_at),
         was=session.epoch,
         rounds=0,
@@ -314,6 +332,8 @@ def _begin(
         approvals=session.approvals,
         answered=standing.answered,
     )
+    rows.report(db, at, session.key, begun.events, [*before, begun.fact])
+    return begun
 
 
 def claim_session(
@@ -324,9 +344,10 @@ def claim_session(
     *,
     more_seq: int = 0,
     more_active: int = 0,
+    more_events: int,
     recovers: bool = False,
 ) -> Claim:
-    """The session is ours for a turn; it counts the messages that this commit adds."""
+    """The session is ours for a turn; it counts the messages and events that this commit adds."""
     claimed = db.one(
         "claim_session",
         session=session.key,
@@ -334,6 +355,7 @@ def claim_session(
         at=at,
         more_seq=more_seq,
         more_active=more_active,
+        more_events=more_events,
         recovers=int(recovers),
     )
     assert claimed is not None
@@ -341,10 +363,8 @@ def claim_session(
 
 
 def abort_one(db: Port, at: Micros, session: records.SessionRow, call: records.CallInfo, reason: str) -> f.NewMessage:
-    rows.abort_calls(db, at, session, [call], reason)
-    row = db.one("message_by_seq", session=session.key, seq=call.key.seq + 1 + call.key.ordinal)
-    assert row is not None
-    return f.NewMessage(seq=row["seq"], role="tool", body=row["body"])
+    (answer,) = rows.abort_calls(db, at, session, [call], reason)
+    return answer
 
 
 def insert_turn(

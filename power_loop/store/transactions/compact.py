@@ -66,7 +66,7 @@ def compact_session(
     session = _open(owner, rows.session_row(db, session_id))
     if session.epoch != epoch or session.next_seq != fact.notes[0].seq:
         raise SessionBusyError(session.id, "somebody else", None)
-    rows.interrupt_dead(db, at, session)
+    facts = [*rows.interrupt_dead(db, at, session), fact]
     turn = session.next_turn - 1
     for more, call in enumerate(fact.model_calls, 1):
         rows.insert_usage(db, at, session.key, turn, session.usage_rows + more, call)
@@ -82,7 +82,9 @@ def compact_session(
         more_usage=len(fact.model_calls),
         context_tokens=fact.after_tokens,
         context_window=fact.window,
+        more_events=len(facts),
     )
+    rows.report(db, at, session.key, session.events + len(facts), facts)
     return _compaction(db, session, number)
 
 
@@ -97,7 +99,8 @@ def count_failed_compaction(
     session = _open(owner, rows.session_row(db, session_id))
     for more, call in enumerate(fact.model_calls, 1):
         rows.insert_usage(db, at, session.key, session.next_turn - 1, session.usage_rows + more, call)
-    db.run("count_failed_compaction", session=session.key, more_usage=len(fact.model_calls), at=at)
+    db.run("count_failed_compaction", session=session.key, more_usage=len(fact.model_calls), more_events=1, at=at)
+    rows.report(db, at, session.key, session.events + 1, [fact])
 
 
 def undo_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId) -> records.CompactionInfo:
@@ -112,7 +115,8 @@ def undo_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId) -
     if row is None:
         raise CompactionNotFoundError(session.id)
     done = parsing.compaction_of(db, session, row)
-    rows.interrupt_dead(db, at, session)
+    undone = f.CompactionUndone(session=session.id, turn=session.next_turn - 1, compaction=done.number)
+    facts = [*rows.interrupt_dead(db, at, session), undone]
     put_out = db.run("put_notes_out", session=session.key, number=done.number, note_seq=done.note_seq)
     restored = db.run(
         "restore_messages", session=session.key, number=done.number, first_seq=done.first_seq, last_seq=done.last_seq
@@ -131,7 +135,9 @@ def undo_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId) -
         more_usage=0,
         context_tokens=tokens,
         context_window=None,
+        more_events=len(facts),
     )
+    rows.report(db, at, session.key, session.events + len(facts), facts)
     return _compaction(db, session, done.number)
 
 

@@ -8,18 +8,19 @@ from typing import Any, Final
 from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, WaitKind, arguments_hash, check_move
 from power_loop.engine.turns import TurnState, after
-from power_loop.errors import EpochLostError, PowerLoopError, SessionNotFoundError, StateError
-from power_loop.store import parsing, seals
+from power_loop.errors import StateError
+from power_loop.store import seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows, waits
 from power_loop.store.transactions.begin import Claim
 from power_loop.store.transactions.compact import fold_rows
+from power_loop.store.transactions.held import lost, turn_state
 from power_loop.store.transactions.step import Step
-from power_loop.values import CallKey, InputMode, Micros, Status
+from power_loop.values import CallKey, Micros, Status
 
 
-def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
-    """Commit the facts of our turn together.
+def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> int:
+    """Commit the facts of our turn together; the number of the last event.
 
     Raises:
         EpochLostError: another process took the session over; nothing is recorded.
@@ -39,9 +40,10 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         context_window=None if step.context is None else step.context.window,
         compacted=int(step.compacted),
         failed_compactions=step.failed_compactions,
+        more_events=len(facts),
     )
     if ours is None:
-        raise _lost(db, claim)
+        raise lost(db, claim)
     step.usage_rows = ours["usage_rows"] - step.more_usage
     if step.goes_on:
         raise StateError(f"turn {claim.turn} of session {claim.session} would go on after its end")
@@ -50,45 +52,9 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> None:
         if recorder is None:
             raise StateError(f"{type(fact).__name__} is not for the driver of a turn to record")
         recorder(db, at, step, fact)
-
-
-def take_inputs(db: Port, at: Micros, claim: Claim) -> tuple[f.NewMessage, ...]:
-    """Make the inputs that steer our turn messages of it, in the order they came; those messages.
-
-    The turn must be at a round boundary, with all it has said recorded.
-
-    Raises:
-        EpochLostError, SessionNotFoundError: another process took the session over, or deleted it; nothing is taken.
-    """
-    found = db.one("session_by_key", key=claim.key)
-    if found is None:
-        raise SessionNotFoundError(claim.session)
-    session = parsing.session_of(db, found)
-    waiting = [row for row in db.all("waiting_inputs", session=claim.key) if row["mode"] == InputMode.STEER]
-    if not waiting:
-        return ()
-    messages = tuple(
-        rows.take_input(db, at, session, row, claim.turn, session.next_seq + more) for more, row in enumerate(waiting)
-    )
-    ours = db.one(
-        "advance_session",
-        session=claim.key,
-        epoch=claim.epoch,
-        at=at,
-        next_seq=session.next_seq + len(messages),
-        more_active=len(messages),
-        more_usage=0,
-        progress=0,
-        context_tokens=None,
-        context_window=None,
-        compacted=0,
-        failed_compactions=0,
-    )
-    if ours is None:
-        raise _lost(db, claim)
-    if _turn_state(db, claim) is not TurnState.ASKING:
-        raise StateError(f"turn {claim.turn} is not at a round boundary; nothing can be taken in")
-    return messages
+    last: int = ours["events"]
+    rows.report(db, at, claim.key, last, facts)
+    return last
 
 
 def record_answer(db: Port, at: Micros, step: Step, fact: f.AnswerReceived) -> None:
@@ -148,13 +114,13 @@ def continue_turn(db: Port, at: Micros, step: Step, fact: f.AnswerContinued) -> 
 
 
 def note(db: Port, at: Micros, step: Step, fact: f.Noted) -> None:
-    after(_turn_state(db, step.claim), fact)
+    after(turn_state(db, step.claim), fact)
     rows.insert_message(db, at, step.claim.key, step.claim.turn, fact.message)
 
 
 def remember(db: Port, at: Micros, step: Step, fact: f.RulesRemembered) -> None:
     claim = step.claim
-    after(_turn_state(db, claim), fact)
+    after(turn_state(db, claim), fact)
     for one in fact.memories:
         crc = seals.rule_seal(claim.key, one.name, one.memory, claim.turn, at)
         db.run("remember", session=claim.key, name=one.name, memory=one.memory, turn=claim.turn, at=at, crc=crc)
@@ -170,7 +136,7 @@ def complete_turn(db: Port, at: Micros, step: Step, fact: f.TurnCompleted) -> No
 
 def request_approvals(db: Port, at: Micros, step: Step, fact: f.ApprovalsRequested) -> None:
     claim = step.claim
-    after(_turn_state(db, claim), fact)
+    after(turn_state(db, claim), fact)
     for wait in fact.calls:
         key = wait.key
         if db.run("await_approval", session=claim.key, seq=key.seq, ordinal=key.ordinal) != 1:
@@ -186,12 +152,12 @@ def await_results(db: Port, at: Micros, step: Step, fact: f.ResultsAwaited) -> N
 
 def drop_answer(db: Port, at: Micros, step: Step, fact: f.AnswerDropped | f.ContextOverflowed) -> None:
     """What an answer of no use cost, or what the endpoint counted of a request that it refused."""
-    after(_turn_state(db, step.claim), fact)
+    after(turn_state(db, step.claim), fact)
     step.spend(db, at, fact.model_call)
 
 
 def record_failed_compaction(db: Port, at: Micros, step: Step, fact: f.CompactionFailed) -> None:
-    after(_turn_state(db, step.claim), fact)
+    after(turn_state(db, step.claim), fact)
     for call in fact.model_calls:
         step.spend(db, at, call)
 
@@ -236,7 +202,7 @@ def close_round(db: Port, at: Micros, step: Step, fact: f.RoundClosed) -> None:
 
 def record_compaction(db: Port, at: Micros, step: Step, fact: f.HistoryCompacted) -> None:
     """Mark exactly the folded rows and put what stands for them in their place."""
-    after(_turn_state(db, step.claim), fact)
+    after(turn_state(db, step.claim), fact)
     for call in fact.model_calls:
         step.spend(db, at, call)
     fold_rows(db, at, step.claim.key, fact, turn=step.claim.turn, usage_rows=step.usage_rows)
@@ -249,14 +215,14 @@ def park_turn(db: Port, at: Micros, step: Step, fact: f.TurnParked) -> None:
 
 def fail_turn(db: Port, at: Micros, step: Step, fact: f.TurnFailed) -> None:
     claim = step.claim
-    move = (_turn_state(db, claim), TurnState.FAILED)
+    move = (turn_state(db, claim), TurnState.FAILED)
     error = (fact.error_code, fact.error)
     rows.end_turn(db, at, claim.key, claim.turn, move, Status.FAILED, fact.error_code, error=error)
 
 
 def cancel_turn(db: Port, at: Micros, step: Step, fact: f.TurnCancelled) -> None:
     claim = step.claim
-    move = (_turn_state(db, claim), TurnState.CANCELLED)
+    move = (turn_state(db, claim), TurnState.CANCELLED)
     rows.end_turn(db, at, claim.key, claim.turn, move, fact.status, fact.stop_reason)
 
 
@@ -298,25 +264,8 @@ def _move(db: Port, claim: Claim, before: TurnState, state: TurnState, *, rounds
         raise StateError(f"turn {claim.turn} is not {before} any more")
 
 
-def _lost(db: Port, claim: Claim) -> PowerLoopError:
-    """Why the session takes no facts of this turn."""
-    current = db.one("session_epoch", session=claim.key)
-    if current is None:
-        return SessionNotFoundError(claim.session)
-    if current["epoch"] == claim.epoch:
-        return StateError(f"turn {claim.turn} of session {claim.session} has ended; it takes no more facts")
-    return EpochLostError(claim.session, claim.epoch, current["epoch"])
-
-
 def _state_of(db: Port, claim: Claim, key: CallKey) -> CallState:
     row = db.one("call_state", session=claim.key, seq=key.seq, ordinal=key.ordinal)
     if row is None:
         raise StateError(f"there is no call {key.ordinal} of message {key.seq}")
     return CallState(row["state"])
-
-
-def _turn_state(db: Port, claim: Claim) -> TurnState:
-    row = db.one("turn_by_number", session=claim.key, number=claim.turn)
-    if row is None:
-        raise StateError(f"there is no turn {claim.turn}")
-    return TurnState(row["state"])

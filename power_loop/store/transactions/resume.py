@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from power_loop.engine import facts as f
 from power_loop.engine.calls import WAITING_FOR_INPUT
 from power_loop.engine.turns import TurnState
 from power_loop.errors import (
@@ -29,8 +30,10 @@ from power_loop.store.transactions.begin import (
     pending,
     undriven,
 )
-from power_loop.store.transactions.waits import follow_decisions, waiting_only
+from power_loop.store.transactions.waits import follow_decisions, results, waiting_only
 from power_loop.values import InputMode, Micros, SessionId, Status, to_micros
+
+GIVEN_UP: Final = "given up by decision"
 
 _FOR_SOMEBODY: Final = (Status.AWAITING_APPROVAL, Status.WAITING_FOR_INPUT)
 
@@ -90,34 +93,39 @@ def resume_turn(
         return Known(session=session, turn=last)
     if session.quarantined:
         raise pending(session, tuple(calls.values()))
-    rows.interrupt_dead(db, at, session)
+    facts = rows.interrupt_dead(db, at, session)
     if max_recoveries is not None and session.recoveries >= max_recoveries:
-        db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=0)
+        given_up = f.SessionQuarantined(session=session.id, turn=last.number, recoveries=session.recoveries)
+        rows.change(db, at, session, [*facts, given_up])
         db.run("quarantine_session", session=session.key, at=at)
         return Quarantined(session=rows.session_row(db, session_id), calls=tuple(calls.values()))
     if accept is not None:
         accept([call for call in calls.values() if decisions.get(call.id) != "abort"])
-    aborted = []
+    aborted, dropped = [], []
     for call_id, decision in decisions.items():
         call = calls[call_id]
         if decision == "abort":
-            aborted.append(abort_one(db, at, session, calls.pop(call_id), "given up by decision"))
+            aborted.append(abort_one(db, at, session, calls.pop(call_id), GIVEN_UP))
+            dropped.append(call)
         else:
             db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=decision)
-    added = [*aborted, *follow_decisions(db, at, session, calls.values())]
-    claim = claim_session(db, at, owner, session, more_active=len(added), recovers=True)
+    facts += rows.aborted(session, dropped, GIVEN_UP)
+    facts += follow_decisions(db, at, session, calls.values())
+    added = tuple(sorted([*aborted, *results(facts)], key=lambda message: message.seq))
+    claim = claim_session(db, at, owner, session, more_active=len(added), more_events=len(facts) + 1, recovers=True)
     spent = db.one("rounds_of_origin", session=session.key, origin=last.origin)
     assert spent is not None
     still_open = tuple(rows.open_calls(db, session))
     state = TurnState.ACTING if still_open else TurnState.ASKING
     insert_turn(db, at, owner, claim, origin=last.origin, state=state)
-    return Begun(
+    begun = Begun(
         claim=claim,
         origin=last.origin,
+        events=session.events + len(facts) + 1,
         state=state,
         next_seq=session.next_seq,
         active=session.active + len(added),
-        added=tuple(sorted(added, key=lambda message: message.seq)),
+        added=added,
         born=to_micros(session.created_at),
         was=session.epoch,
         rounds=spent["rounds"],
@@ -128,6 +136,8 @@ def resume_turn(
         answered=rows.last_answer(db, session),
         inputs_wait=any(row["mode"] == InputMode.STEER for row in db.all("waiting_inputs", session=session.key)),
     )
+    rows.report(db, at, session.key, begun.events, [*facts, begun.fact])
+    return begun
 
 
 def _check_decision(

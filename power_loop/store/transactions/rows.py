@@ -12,6 +12,7 @@ from power_loop.engine.outputs import Output
 from power_loop.engine.turns import TurnState, after
 from power_loop.errors import SessionNotFoundError, StateError, StoreDamagedError
 from power_loop.store import parsing, records, seals
+from power_loop.store.events import packed
 from power_loop.store.port import Port, Row
 from power_loop.values import CallKey, Micros, SessionId, Status
 
@@ -133,6 +134,35 @@ def missing_calls(db: Port, session: records.SessionRow, found: int, awaited: in
     return parsing.damaged(db, session.id, f"the list of open calls ({found} of {awaited} are there)")
 
 
+def report(db: Port, at: Micros, key: int, last: int, facts: Sequence[f.Fact]) -> None:
+    """Store the facts of this commit as its event; the caller counts them, up to `last`."""
+    if facts:
+        number, body = last - len(facts) + 1, packed(facts)
+        crc = seals.event_seal(key, number, len(facts), body, at)
+        db.run("insert_event", session=key, number=number, facts=len(facts), body=body, at=at, crc=crc)
+
+
+def change(
+    db: Port,
+    at: Micros,
+    session: records.SessionRow,
+    facts: Sequence[f.Fact],
+    *,
+    more_active: int = 0,
+    freed: bool = False,
+) -> None:
+    """Note that somebody outside any turn changed the session, and store what happened to it as the commit's event."""
+    db.run(
+        "change_session",
+        session=session.key,
+        more_active=more_active,
+        more_events=len(facts),
+        at=at,
+        freed=int(freed),
+    )
+    report(db, at, session.key, session.events + len(facts), facts)
+
+
 def insert_message(
     db: Port, at: Micros, key: int, turn: int, message: f.NewMessage, *, note_of: int | None = None
 ) -> None:
@@ -213,39 +243,48 @@ def answer_call(
     call: records.CallInfo,
     content: str,
     outcome: tuple[CallState, SettledBy],
-) -> f.NewMessage:
-    """Store a result for an open call, at the place its answer reserved for it, and settle it; the message."""
+) -> f.CallSettled:
+    """Store a result for an open call, at the place its answer reserved for it, and settle it."""
     state, settled_by = outcome
     seq = call.key.seq + 1 + call.key.ordinal
     body = wire(ToolMessage(content=content, tool_call_id=call.id))
     message = f.NewMessage(seq=seq, role="tool", body=body)
     insert_message(db, at, session.key, call.turn, message)
     settle(db, at, session.key, call.key, (call.state, state), settled_by, seq)
-    return message
+    turn = session.next_turn - 1
+    return f.CallSettled(
+        session=session.id, turn=turn, key=call.key, state=state, settled_by=settled_by, message=message
+    )
 
 
 def abort_calls(
     db: Port, at: Micros, session: records.SessionRow, calls: Iterable[records.CallInfo], reason: str
-) -> list[str]:
-    """Answer each open call with the reason; the ids answered."""
-    ids = []
+) -> list[f.NewMessage]:
+    """Answer each open call with the reason; those answers."""
+    answers = []
     for call in calls:
         ran = "It was started; it may have happened fully, partly or not at all." if call.attempt else "It did not run."
         text = f"[aborted: {reason}] {ran}"
-        answer_call(db, at, session, call, text, (CallState.ABORTED, SettledBy.ABORT))
-        ids.append(call.id)
-    return ids
+        answered = answer_call(db, at, session, call, text, (CallState.ABORTED, SettledBy.ABORT))
+        answers.append(answered.message)
+    return answers
 
 
-def interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> records.TurnInfo | None:
-    """Write down that the owner of the session's live turn is gone; that turn, if it has one."""
+def aborted(session: records.SessionRow, calls: Iterable[records.CallInfo], reason: str) -> list[f.Fact]:
+    """The fact that these calls were given up, if there are any."""
+    keys = tuple(call.key for call in calls)
+    return [f.CallsAborted(session=session.id, turn=session.next_turn - 1, calls=keys, reason=reason)] if keys else []
+
+
+def interrupt_dead(db: Port, at: Micros, session: records.SessionRow) -> list[f.Fact]:
+    """Write down that the owner of the session's live turn is gone, if it has one: that fact."""
     turn = last_turn(db, session)
     if turn is None or not turn.state.live:
-        return None
+        return []
     fact = f.TurnInterrupted(session=session.id, turn=turn.number)
     move = (turn.state, after(turn.state, fact))
     end_turn(db, at, session.key, turn.number, move, Status.INTERRUPTED, fact.stop_reason)
-    return turn
+    return [fact]
 
 
 def end_turn(

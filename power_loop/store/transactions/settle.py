@@ -87,20 +87,20 @@ def resolve_call(db: Port, at: Micros, owner: Owner, session_id: SessionId, call
             else "it never ran: resume the session to run it, or abort it"
         )
         raise CallSettledError(session.id, call_id, str(call.state), way_out)
-    rows.interrupt_dead(db, at, session)
+    facts = rows.interrupt_dead(db, at, session)
     answered = said.decision is None
     if answered:
         state = CallState.FAILED if said.failed else CallState.SUCCEEDED
-        rows.answer_call(db, at, session, call, said.content or "", (state, SettledBy.PERSON))
+        facts.append(rows.answer_call(db, at, session, call, said.content or "", (state, SettledBy.PERSON)))
     else:
         db.run("decide_call", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal, decision=said.decision)
-    db.run("change_session", session=session.key, more_seq=0, more_active=int(answered), at=at, freed=int(answered))
+    rows.change(db, at, session, facts, more_active=int(answered), freed=answered)
 
 
 def free_session(db: Port, at: Micros, session: records.SessionRow) -> bool:
     """Let a quarantined session be taken up again, its recoveries counted anew; False if it is none."""
     if session.quarantined:
-        db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=1)
+        rows.change(db, at, session, [], freed=True)
     return session.quarantined
 
 
@@ -115,13 +115,13 @@ def interrupt_session(
     session = rows.session_row(db, session_id)
     if session.owner is None or owner.drives(session.key, session.owner):
         return None
+    turn = rows.last_turn(db, session)
     if abort_reason is not None:
-        turn = rows.last_turn(db, session)
         _give_up(db, at, session, abort_reason)
         return turn
-    turn = rows.interrupt_dead(db, at, session)
-    db.run("change_session", session=session.key, more_seq=0, more_active=0, at=at, freed=0)
-    return turn
+    facts = rows.interrupt_dead(db, at, session)
+    rows.change(db, at, session, facts)
+    return turn if facts else None
 
 
 def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> list[str]:
@@ -146,6 +146,6 @@ def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> 
             stop_reason=reason,
             end_crc=seals.end_seal(Status.CANCELLED, reason, None, None, None),
         )
-    ids = rows.abort_calls(db, at, session, calls, reason)
-    db.run("change_session", session=session.key, more_seq=0, more_active=len(ids), at=at, freed=1)
-    return ids
+    rows.abort_calls(db, at, session, calls, reason)
+    rows.change(db, at, session, [fact], more_active=len(calls), freed=True)
+    return [call.id for call in calls]

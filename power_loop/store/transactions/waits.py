@@ -99,8 +99,8 @@ def decide_approval(
         raise ApprovalExpiredError(session.id, call_id, wait.expires_at)
     if said.seen is not None and said.seen != wait.arguments_hash:
         raise ApprovalChangedError(session.id, call_id, said.seen, wait.arguments_hash)
-    _decide(db, at, session, wait, decision, (said.arguments, said.reason, said.by))
-    _follow(db, at, owner, session)
+    fact = _decide(db, at, session, wait, decision, (said.arguments, said.reason, said.by))
+    _follow(db, at, owner, session, [fact])
     return _call(db, session, call_id, WaitKind.APPROVAL)[1] or wait
 
 
@@ -127,31 +127,36 @@ def submit_results(
         _decide(db, at, session, wait, Decision.ANSWERED, (None, result.content, None), failed=result.failed)
         news = True
     if news:
-        _follow(db, at, owner, session)
+        _follow(db, at, owner, session, [])
 
 
 def follow_decisions(
     db: Port, at: Micros, session: records.SessionRow, calls: Iterable[records.CallInfo]
-) -> list[f.NewMessage]:
-    """Do what was decided about open calls, and deny those whose approval expired; the results it stored."""
-    answered = []
+) -> list[f.Fact]:
+    """Do what was decided about open calls, and deny those whose approval expired; what happened by that."""
+    facts: list[f.Fact] = []
     for call in calls:
         if call.state is CallState.AWAITING_APPROVAL and call.approval is not None:
             wait = call.approval
             if wait.decision is None:
                 if not is_expired(call, at):
                     continue
-                _decide(db, at, session, wait, Decision.EXPIRED, (None, None, None))
+                facts.append(_decide(db, at, session, wait, Decision.EXPIRED, (None, None, None)))
             if wait.decision is Decision.APPROVED:
                 db.run("let_call_run", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal)
             else:
                 by = SettledBy.GATE if wait.decision is None else SettledBy.PERSON
-                answered.append(rows.answer_call(db, at, session, call, _denial(wait), (CallState.DENIED, by)))
+                facts.append(rows.answer_call(db, at, session, call, _denial(wait), (CallState.DENIED, by)))
         elif call.awaited is not None and call.awaited.said is not None:
             state = CallState.FAILED if call.awaited.failed else CallState.SUCCEEDED
             outcome = (state, SettledBy.PERSON)
-            answered.append(rows.answer_call(db, at, session, call, call.awaited.said, outcome))
-    return answered
+            facts.append(rows.answer_call(db, at, session, call, call.awaited.said, outcome))
+    return facts
+
+
+def results(facts: Iterable[f.Fact]) -> list[f.NewMessage]:
+    """The results that these facts brought."""
+    return [fact.message for fact in facts if isinstance(fact, f.CallSettled)]
 
 
 def is_expired(call: records.CallInfo, at: Micros) -> bool:
@@ -162,13 +167,15 @@ def is_expired(call: records.CallInfo, at: Micros) -> bool:
     return wait.expires_at is not None and to_micros(wait.expires_at) <= at
 
 
-def _follow(db: Port, at: Micros, owner: Owner, session: records.SessionRow) -> None:
+def _follow(db: Port, at: Micros, owner: Owner, session: records.SessionRow, said: Sequence[f.Fact]) -> None:
+    """Do what follows from what was `said`, unless a turn runs: then it is an event at once, and the next turn does."""
     if owner.drives(session.key, session.owner):
-        db.run("touch_session", session=session.key, at=at)
+        db.run("touch_session", session=session.key, more_events=len(said), at=at)
+        rows.report(db, at, session.key, session.events + len(said), said)
         return
-    rows.interrupt_dead(db, at, session)
-    answered = follow_decisions(db, at, session, rows.open_calls(db, session))
-    db.run("change_session", session=session.key, more_seq=0, more_active=len(answered), at=at, freed=0)
+    facts = [*said, *rows.interrupt_dead(db, at, session)]
+    facts += follow_decisions(db, at, session, rows.open_calls(db, session))
+    rows.change(db, at, session, facts, more_active=len(results(facts)))
 
 
 def _call(
@@ -192,7 +199,8 @@ def _decide(
     texts: tuple[str | None, str | None, str | None],
     *,
     failed: bool = False,
-) -> None:
+) -> f.ApprovalDecided:
+    """The fact is one of approvals only."""
     changed, said, by = texts
     decided = db.run(
         "decide_wait",
@@ -209,6 +217,15 @@ def _decide(
         crc=seals.decision_seal(decision, texts, int(failed), at),
     )
     assert decided == 1, "it was read in this transaction as undecided"
+    return f.ApprovalDecided(
+        session=session.id,
+        turn=session.next_turn - 1,
+        key=wait.key,
+        decision=decision,
+        by=by,
+        reason=said,
+        arguments=changed,
+    )
 
 
 def _denial(wait: records.WaitInfo) -> str:

@@ -41,8 +41,8 @@ class Driven:
     async def takes(self) -> tuple[f.NewMessage, ...]:
         """Take in the inputs that wait to steer it."""
         taken = await self.store.take_inputs(self.claim)
-        self._next += len(taken)
-        return taken
+        self._next += len(taken.messages)
+        return taken.messages
 
     def asks(self, *names: str, effect: Effect = Effect.ONCE, ids: Sequence[str] = (), text: str = "") -> f.Fact:
         """An answer that asks for calls, `call_0` and so on; they are what `starts` and `settles` speak of."""
@@ -201,6 +201,7 @@ async def seen(store: SessionStore, session: str) -> dict[str, object]:
         "turns": await store.turns(of),
         "usage": await store.usage(of, None),
         "inbox": await store.queued_inputs(of),
+        "events": await store.events(of, 0, 10_000),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from power_loop.testing.conformance.begin import BeginRules
 from power_loop.testing.conformance.concurrency import ConcurrencyRules
 from power_loop.testing.conformance.decisions import DecisionRules
+from power_loop.testing.conformance.events import EventRules
 from power_loop.testing.conformance.fencing import FencingRules
 from power_loop.testing.conformance.folding import FoldingRules
 from power_loop.testing.conformance.inbox import InboxRules
@@ -30,6 +31,7 @@ class SessionStoreConformance(
     OrphanRules,
     InboxRules,
     RecoveryRules,
+    EventRules,
     ConcurrencyRules,
 ):
     """What `power_loop.store.contract.SessionStore` promises, as tests. Subclass it and override `open_store`.

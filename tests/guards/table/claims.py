@@ -74,7 +74,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/record.py",
         old=(
             "    if ours is None:\n"
-            "        raise _lost(db, claim)\n"
+            "        raise lost(db, claim)\n"
             '    step.usage_rows = ours["usage_rows"] - step.more_usage\n'
         ),
         new='    step.usage_rows = 1_000 if ours is None else ours["usage_rows"] - step.more_usage\n',
@@ -84,9 +84,9 @@ GUARDS: Final = (
         name="epoch-of-taking-input-in",
         keeps="A driver that lost its session takes no input out of the inbox.",
         of="7, D1 D2",
-        file="power_loop/store/transactions/record.py",
-        old="    if ours is None:\n        raise _lost(db, claim)\n    if _turn_state",
-        new="    if _turn_state",
+        file="power_loop/store/transactions/taking.py",
+        old="    if ours is None:\n        raise lost(db, claim)\n    if turn_state",
+        new="    if turn_state",
         test="tests/store/test_guards_found.py::test_a_driver_that_lost_its_session_takes_no_input_in",
     ),
     Guard(
@@ -224,9 +224,9 @@ GUARDS: Final = (
         file="power_loop/store/sql/sqlite/sessions.sql",
         old=(
             "       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,\n"
-            "       recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL"
+            "       events = events + :more_events, recoveries = iif(:recovers, recoveries + 1, 0)"
         ),
-        new="       recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL",
+        new="       events = events + :more_events, recoveries = iif(:recovers, recoveries + 1, 0)",
         test="tests/store/test_guards_found.py::test_a_request_to_stop_dies_with_the_turn_it_was_for",
     ),
     Guard(

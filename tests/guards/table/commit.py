@@ -83,8 +83,8 @@ GUARDS: Final = (
         keeps="Facts that belong together are one transaction.",
         of="2, A1",
         file="power_loop/sink/store_sink.py",
-        old="        if news:\n            await self._store.record(self._claim, news)\n",
-        new="        for fact in news:\n            await self._store.record(self._claim, [fact])\n",
+        old="        if news:\n            self._events = await self._store.record(self._claim, news)\n",
+        new="        for fact in news:\n            self._events = await self._store.record(self._claim, [fact])\n",
         test="tests/store/test_guards_found.py::test_of_facts_that_belong_together_none_is_stored_if_one_is_refused",
     ),
     Guard(

@@ -342,7 +342,7 @@ GUARDS: Final = (
         keeps="An answer is dropped only while one is awaited.",
         of="2",
         file="power_loop/store/transactions/record.py",
-        old="    after(_turn_state(db, step.claim), fact)\n    step.spend(db, at, fact.model_call)\n",
+        old="    after(turn_state(db, step.claim), fact)\n    step.spend(db, at, fact.model_call)\n",
         new="    step.spend(db, at, fact.model_call)\n",
         test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",
     ),
@@ -353,7 +353,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/record.py",
         old=(
             '    """Mark exactly the folded rows and put what stands for them in their place."""\n'
-            "    after(_turn_state(db, step.claim), fact)\n"
+            "    after(turn_state(db, step.claim), fact)\n"
         ),
         new='    """Mark exactly the folded rows and put what stands for them in their place."""\n',
         test="tests/store/test_guards_found.py::test_facts_that_are_not_for_this_moment_are_refused",

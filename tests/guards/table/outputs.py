@@ -71,8 +71,8 @@ GUARDS: Final = (
         keeps="A whole text with a flipped bit is never read as truth.",
         of="A9",
         file="power_loop/store/parsing.py",
-        old='        if row["crc"] == seals.output_seal(session.key, seq, output):\n            return output.text\n',
-        new="        return output.text\n",
+        old='        if row["crc"] == seals.output_seal(session.key, seq, output):\n            return output\n',
+        new="        return output\n",
         test="tests/damaged/test_damaged.py::test_every_damage_is_explained[checksum_outputs_crc]",
     ),
     Guard(

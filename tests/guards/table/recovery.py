@@ -135,8 +135,8 @@ GUARDS: Final = (
         keeps="A turn whose owner died is written down as interrupted by whoever comes next.",
         of="6 7, B4",
         file="power_loop/store/transactions/rows.py",
-        old="    if turn is None or not turn.state.live:\n        return None\n    fact",
-        new="    return turn\n    fact",
+        old="    if turn is None or not turn.state.live:\n        return []\n    fact",
+        new="    return []\n    fact",
         test="tests/loop/test_open_calls.py::test_on_pending_abort_puts_the_input_behind_the_aborted_results",
     ),
     Guard(
@@ -204,8 +204,8 @@ GUARDS: Final = (
         keeps="What a person says of a quarantined session's calls frees it.",
         of="6, B9",
         file="power_loop/store/transactions/settle.py",
-        old="at=at, freed=int(answered))",
-        new="at=at, freed=0)",
+        old="more_active=int(answered), freed=answered)",
+        new="more_active=int(answered))",
         test="tests/ownership/test_quarantine.py::test_what_a_person_says_of_its_calls_frees_it_too[resolve]",
     ),
 )

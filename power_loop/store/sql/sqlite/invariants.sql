@@ -62,6 +62,24 @@ SELECT s.id AS session, NULL AS seq,
  GROUP BY s.key
 HAVING s.usage_rows <> count(u.number) OR s.usage_rows <> coalesce(max(u.number), 0) LIMIT 1000;
 
+-- name: invariant_events_numbered
+SELECT s.id AS session, NULL AS seq, e.what AS what
+  FROM (SELECT session, 'events ' || then_ || ' to ' || (number - 1) || ' are not there' AS what
+          FROM (SELECT session, number, lag(number + facts, 1, 1) OVER (PARTITION BY session ORDER BY number) AS then_
+                  FROM events)
+         WHERE number <> then_
+        UNION ALL
+        SELECT session, 'the row of event ' || number || ' counts ' || facts || ' facts, and has others'
+          FROM events
+         WHERE CASE WHEN json_valid(body) THEN json_array_length(body) END IS NOT facts
+        UNION ALL
+        SELECT c.key, c.events || ' events happened, the last that is there is ' || coalesce(max(e.number + e.facts - 1), 0)
+          FROM sessions c LEFT JOIN events e ON e.session = c.key
+         GROUP BY c.key
+        HAVING c.events <> coalesce(max(e.number + e.facts - 1), 0)) e
+  JOIN sessions s ON s.key = e.session
+ LIMIT 1000;
+
 -- name: invariant_rows_have_a_session
 SELECT NULL AS session, NULL AS seq,
        count(*) || ' rows of ' || r.kind || ' belong to session number ' || r.session || ', which is gone' AS what

@@ -90,15 +90,16 @@ UPDATE sessions
    SET epoch = epoch + 1, owner = :owner, owner_since = :at, updated_at = :at, next_turn = next_turn + 1,
        next_seq = next_seq + :more_seq, active = active + :more_active,
        stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,
-       recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL
+       events = events + :more_events, recoveries = iif(:recovers, recoveries + 1, 0), quarantined_at = NULL
  WHERE key = :session
 RETURNING epoch, next_turn - 1 AS turn;
 
 -- name: change_session
 -- A change by nobody's turn (abort, resolve, close): it outdates whoever drove the session before.
 UPDATE sessions
-   SET epoch = epoch + 1, owner = NULL, owner_since = NULL, updated_at = :at, next_seq = next_seq + :more_seq,
-       active = active + :more_active, stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,
+   SET epoch = epoch + 1, owner = NULL, owner_since = NULL, updated_at = :at,
+       active = active + :more_active, events = events + :more_events,
+       stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL,
        recoveries = iif(:freed, 0, recoveries), quarantined_at = iif(:freed, NULL, quarantined_at)
  WHERE key = :session;
 
@@ -106,14 +107,15 @@ UPDATE sessions
 -- By nobody's turn, as `change_session`; no row changes if somebody had the session since it was read.
 UPDATE sessions
    SET epoch = epoch + 1, owner = NULL, owner_since = NULL, updated_at = :at, next_seq = next_seq + :more_seq,
-       active = active + :more_active, usage_rows = usage_rows + :more_usage,
+       active = active + :more_active, usage_rows = usage_rows + :more_usage, events = events + :more_events,
        stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL, failed_compactions = 0,
        context_tokens = :context_tokens, context_window = coalesce(:context_window, context_window)
  WHERE key = :session AND epoch = :epoch;
 
 -- name: count_failed_compaction
 UPDATE sessions
-   SET failed_compactions = failed_compactions + 1, usage_rows = usage_rows + :more_usage, updated_at = :at
+   SET failed_compactions = failed_compactions + 1, usage_rows = usage_rows + :more_usage,
+       events = events + :more_events, updated_at = :at
  WHERE key = :session;
 
 -- name: quarantine_session
@@ -125,10 +127,10 @@ UPDATE sessions
    SET next_seq = max(next_seq, :next_seq), active = active + :more_active, usage_rows = usage_rows + :more_usage,
        updated_at = :at, context_tokens = coalesce(:context_tokens, context_tokens),
        context_window = coalesce(:context_window, context_window),
-       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions,
+       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions, events = events + :more_events,
        recoveries = iif(:progress, 0, recoveries)
  WHERE key = :session AND epoch = :epoch AND owner IS NOT NULL
-RETURNING usage_rows;
+RETURNING usage_rows, events;
 
 -- name: leave_session
 -- The same at the end of a turn. Apart, because to set an owner is to write the indexes of those that have one.
@@ -137,10 +139,10 @@ UPDATE sessions
        updated_at = :at, recoveries = iif(:progress, 0, recoveries),
        context_tokens = coalesce(:context_tokens, context_tokens),
        context_window = coalesce(:context_window, context_window),
-       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions,
+       failed_compactions = iif(:compacted, 0, failed_compactions) + :failed_compactions, events = events + :more_events,
        owner = NULL, owner_since = NULL, stop_requested_at = NULL, stop_reason = NULL, stop_crc = NULL
  WHERE key = :session AND owner IS NOT NULL AND epoch = :epoch
-RETURNING usage_rows;
+RETURNING usage_rows, events;
 
 -- name: session_by_scan
 -- Past the index: for telling an id that is not there from an index that does not find it.

@@ -53,4 +53,4 @@ INSERT INTO rules (session, name, memory, turn, at, crc) VALUES (:session, :name
 SELECT * FROM rules WHERE session = :session ORDER BY name;
 
 -- name: touch_session
-UPDATE sessions SET updated_at = :at WHERE key = :session;
+UPDATE sessions SET updated_at = :at, events = events + :more_events WHERE key = :session;

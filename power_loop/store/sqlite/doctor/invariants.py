@@ -49,6 +49,11 @@ INVARIANTS: Final[Sequence[Invariant]] = (
     ),
     Invariant("turns_numbered", "the turns of a session are numbered without a gap, and all are there", LOST),
     Invariant("usage_numbered", "the usage rows of a session are numbered without a gap, and all are there", LOST),
+    Invariant(
+        "events_numbered",
+        "the events of a session are numbered without a gap, all are there, and each row has as many as it counts",
+        LOST,
+    ),
     Invariant("rows_have_a_session", "every row belongs to a session that is there", LOST),
     Invariant("rows_have_a_turn", "every row belongs to a turn that is there, or was written before the first", LOST),
     Invariant(

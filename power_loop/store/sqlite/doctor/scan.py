@@ -102,6 +102,7 @@ _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
     ("outputs", "list_outputs", parsing.output_of),
     ("waits", "list_waits", parsing.check_wait),
     ("rules", "memories", parsing.memory_of),
+    ("events", "list_events", parsing.event_of),
 )
 
 

@@ -1,0 +1,149 @@
+"""Events read again: each fact as it was, its texts filled in from the rows that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from power_loop.engine import facts as f
+from power_loop.engine.calls import WaitKind
+from power_loop.engine.outputs import Output
+from power_loop.errors import StoreDamagedError
+from power_loop.store import parsing, records
+from power_loop.store.events import Packed, parts, unpacked
+from power_loop.store.port import Port, Row
+from power_loop.store.transactions import rows
+from power_loop.values import CallKey, SessionId, to_micros
+
+T = TypeVar("T")
+
+
+def events(db: Port, session_id: SessionId, after: int, limit: int) -> records.EventPage:
+    """At most `limit` events behind the cursor `after`, and the number of the session's last.
+
+    Raises:
+        SessionNotFoundError: there is no such session.
+        StoreDamagedError: nothing of them can be read. What is wrong with single ones stands in their places.
+    """
+    session = rows.session_row(db, session_id)
+    found = db.all("events_after", session=session.key, after=after, limit=limit + 1)
+    beside = _Rows(db, session)
+    page: list[records.StoredEvent] = []
+    for event in _each(db, session, found, after, whole=len(found) <= limit, beside=beside):
+        page.append(event)
+        if len(page) == limit:
+            break
+    return records.EventPage(key=session.key, last=session.events, events=tuple(page))
+
+
+def _each(
+    db: Port, session: records.SessionRow, found: Sequence[Row], after: int, *, whole: bool, beside: _Rows
+) -> Iterator[records.StoredEvent]:
+    """The events of these rows; where some cannot be read, one that says why stands for all of them.
+
+    `whole`: no rows come behind these.
+    """
+    cursor = after
+    firsts = [row["number"] for row in found]
+    for row, then in zip(found, [*firsts, None][1:], strict=True):
+        if row["number"] > cursor + 1:
+            cursor = row["number"] - 1
+            yield _missing(db, session, cursor)
+        try:
+            kept = parsing.event_of(db, session, row)
+        except StoreDamagedError as error:
+            # Which ones it held, its neighbours tell.
+            last = session.events if then is None and whole else (then or row["number"] + 1) - 1
+            cursor = max(cursor, last)
+            yield records.StoredEvent(number=cursor, at=None, fact=error)
+            continue
+        for number, part in enumerate(parts(kept.body), kept.number):
+            if number > cursor:
+                cursor = number
+                yield records.StoredEvent(number=number, at=kept.at, fact=beside.fact(number, part))
+    if whole and cursor < session.events:
+        yield _missing(db, session, session.events)
+    if cursor > max(after, session.events):
+        raise parsing.damaged(db, session.id, "the number of events")
+
+
+def _missing(db: Port, session: records.SessionRow, last: int) -> records.StoredEvent:
+    error = parsing.damaged(db, session.id, f"the list of events, of which those up to {last} are missing,")
+    return records.StoredEvent(number=last, at=None, fact=error)
+
+
+class _Rows:
+    """The rows beside the events of one session."""
+
+    def __init__(self, db: Port, session: records.SessionRow) -> None:
+        self._db = db
+        self._session = session
+        self._calls: dict[CallKey, f.RequestedCall | StoreDamagedError] = {}
+        self._waits: dict[tuple[CallKey, WaitKind], records.WaitInfo | StoreDamagedError] = {}
+
+    def fact(self, number: int, part: Packed) -> f.Fact | StoreDamagedError:
+        try:
+            return unpacked(part, self._session.id, self)
+        except StoreDamagedError as error:
+            return error
+        except (KeyError, TypeError, ValueError):
+            return self._damaged(f"event {number}")
+
+    def message(self, seq: int) -> f.NewMessage:
+        row = self._db.one("message_by_seq", session=self._session.key, seq=seq)
+        if row is None:
+            raise self._damaged(f"message {seq}", seq)
+        found = parsing.message_of(self._db, self._session, row)
+        place = None if found.place == seq else found.place
+        return f.NewMessage(
+            seq=seq, role=found.role, body=found.body, provider=found.provider, place=place, pinned=found.pinned
+        )
+
+    def output(self, seq: int) -> Output:
+        row = self._db.one("output_by_seq", session=self._session.key, seq=seq)
+        if row is None:
+            raise self._damaged(f"the whole text of message {seq}", seq)
+        return parsing.whole_of(self._db, self._session, row)
+
+    def call(self, key: CallKey) -> f.RequestedCall:
+        if key not in self._calls:
+            for row in self._db.all("calls_of_answer", session=self._session.key, seq=key.seq):
+                try:
+                    call = parsing.call_of(self._db, self._session, row)
+                except StoreDamagedError as error:
+                    self._calls[CallKey(row["seq"], row["ordinal"])] = error
+                    continue
+                self._calls[call.key] = f.RequestedCall(
+                    key=call.key, id=call.id, name=call.name, arguments=call.arguments, effect=call.effect,
+                    schema_hash=call.schema_hash,
+                )  # fmt: skip
+        return self._found(self._calls.get(key), f"call {key.ordinal} of message {key.seq}", key)
+
+    def wait(self, key: CallKey, kind: WaitKind) -> f.Wait:
+        found = self._wait(key, kind)
+        expires = None if found.expires_at is None else to_micros(found.expires_at)
+        return f.Wait(key=key, arguments=found.arguments, reason=found.reason, expires_at=expires)
+
+    def decision(self, key: CallKey) -> records.WaitInfo:
+        return self._wait(key, WaitKind.APPROVAL)
+
+    def _wait(self, key: CallKey, kind: WaitKind) -> records.WaitInfo:
+        if (key, kind) not in self._waits:
+            for row in self._db.all("waits_of_answer", session=self._session.key, seq=key.seq):
+                try:
+                    wait = parsing.wait_of(self._db, self._session, row)
+                except StoreDamagedError as error:
+                    self._waits[CallKey(row["seq"], row["ordinal"]), WaitKind(row["kind"])] = error
+                else:
+                    self._waits[wait.key, wait.kind] = wait
+        return self._found(self._waits.get((key, kind)), f"what call {key.ordinal} of message {key.seq} waits for", key)
+
+    def _found(self, found: T | StoreDamagedError | None, thing: str, key: CallKey) -> T:
+        if found is None:
+            raise self._damaged(thing, key.seq)
+        if isinstance(found, StoreDamagedError):
+            raise found
+        return found
+
+    def _damaged(self, thing: str, seq: int | None = None) -> StoreDamagedError:
+        return parsing.damaged(self._db, self._session.id, thing, seq)
