@@ -11,7 +11,6 @@ import pydantic_core
 
 from llm_client.messages import replayed
 from llm_client.service import Json
-from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState
 from power_loop.engine.limits import Limits
 from power_loop.engine.snapshot import CallView, Snapshot

@@ -20,7 +20,6 @@ from power_loop.store.records import (
     ActiveMessage,
     CallInfo,
     CompactionInfo,
-    EventRow,
     QueuedInput,
     SessionRow,
     StoredMessage,
@@ -335,13 +334,6 @@ def input_of(db: Port, session: SessionRow, row: Row) -> QueuedInput:
         sender=row["sender"],
         arrived_at=_Clock(db, session.id, thing).at(row["arrived_at"]),
     )
-
-
-def event_of(db: Port, session: SessionRow, row: Row) -> EventRow:
-    number, facts, body, at, crc = row
-    thing = f"event {number}"
-    _check(db, crc == seals.event_seal(session.key, number, facts, body, at), session.id, thing)
-    return EventRow(number=number, facts=facts, body=body, at=_Clock(db, session.id, thing).at(at))
 
 
 def output_of(db: Port, session: SessionRow, row: Row) -> str:

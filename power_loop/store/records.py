@@ -276,16 +276,6 @@ class QueuedInput:
         return text_of(parse(self.body, None).content)
 
 
-class EventRow(NamedTuple):
-    """The facts of one commit, as their row has them."""
-
-    number: int
-    """The first one's."""
-    facts: int
-    body: str
-    at: datetime
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
     """A fact with its number."""

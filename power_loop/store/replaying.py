@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from datetime import datetime
+from typing import NamedTuple
 
 from power_loop.engine import facts as f
 from power_loop.engine.calls import WaitKind
 from power_loop.engine.outputs import Output
 from power_loop.errors import StoreDamagedError
-from power_loop.store import parsing, records
+from power_loop.store import parsing, records, seals
 from power_loop.store.events import Packed, parts, unpacked
 from power_loop.store.port import Port, Row
 from power_loop.store.transactions import rows
-from power_loop.values import CallKey, SessionId, to_micros
-
-T = TypeVar("T")
+from power_loop.values import CallKey, SessionId, from_micros, to_micros
 
 
 def events(db: Port, session_id: SessionId, after: int, limit: int) -> records.EventPage:
@@ -36,6 +35,26 @@ def events(db: Port, session_id: SessionId, after: int, limit: int) -> records.E
     return records.EventPage(key=session.key, last=session.events, events=tuple(page))
 
 
+class EventRow(NamedTuple):
+    """The facts of one commit, as their row has them."""
+
+    number: int
+    """The first one's."""
+    at: datetime
+    parts: list[Packed]
+
+
+def event_of(db: Port, session: records.SessionRow, row: Row) -> EventRow:
+    """Raises `StoreDamagedError` where it is not what was written."""
+    number, facts, body, at, crc = row
+    try:
+        if crc == seals.event_seal(session.key, number, facts, body, at):
+            return EventRow(number, from_micros(at), parts(body))
+    except (TypeError, ValueError, OverflowError, OSError):
+        pass  # a column holds what was never written there
+    raise parsing.damaged(db, session.id, f"event {number}")
+
+
 def _each(
     db: Port, session: records.SessionRow, found: Sequence[Row], after: int, *, whole: bool, beside: _Rows
 ) -> Iterator[records.StoredEvent]:
@@ -50,14 +69,14 @@ def _each(
             cursor = row["number"] - 1
             yield _missing(db, session, cursor)
         try:
-            kept = parsing.event_of(db, session, row)
+            kept = event_of(db, session, row)
         except StoreDamagedError as error:
             # Which ones it held, its neighbours tell.
             last = session.events if then is None and whole else (then or row["number"] + 1) - 1
             cursor = max(cursor, last)
             yield records.StoredEvent(number=cursor, at=None, fact=error)
             continue
-        for number, part in enumerate(parts(kept.body), kept.number):
+        for number, part in enumerate(kept.parts, kept.number):
             if number > cursor:
                 cursor = number
                 yield records.StoredEvent(number=number, at=kept.at, fact=beside.fact(number, part))
@@ -78,8 +97,7 @@ class _Rows:
     def __init__(self, db: Port, session: records.SessionRow) -> None:
         self._db = db
         self._session = session
-        self._calls: dict[CallKey, f.RequestedCall | StoreDamagedError] = {}
-        self._waits: dict[tuple[CallKey, WaitKind], records.WaitInfo | StoreDamagedError] = {}
+        self._calls: dict[CallKey, records.CallInfo] = {}
 
     def fact(self, number: int, part: Packed) -> f.Fact | StoreDamagedError:
         try:
@@ -106,18 +124,11 @@ class _Rows:
         return parsing.whole_of(self._db, self._session, row)
 
     def call(self, key: CallKey) -> f.RequestedCall:
-        if key not in self._calls:
-            for row in self._db.all("calls_of_answer", session=self._session.key, seq=key.seq):
-                try:
-                    call = parsing.call_of(self._db, self._session, row)
-                except StoreDamagedError as error:
-                    self._calls[CallKey(row["seq"], row["ordinal"])] = error
-                    continue
-                self._calls[call.key] = f.RequestedCall(
-                    key=call.key, id=call.id, name=call.name, arguments=call.arguments, effect=call.effect,
-                    schema_hash=call.schema_hash,
-                )  # fmt: skip
-        return self._found(self._calls.get(key), f"call {key.ordinal} of message {key.seq}", key)
+        call = self._call(key)
+        return f.RequestedCall(
+            key=key, id=call.id, name=call.name, arguments=call.arguments, effect=call.effect,
+            schema_hash=call.schema_hash,
+        )  # fmt: skip
 
     def wait(self, key: CallKey, kind: WaitKind) -> f.Wait:
         found = self._wait(key, kind)
@@ -127,23 +138,22 @@ class _Rows:
     def decision(self, key: CallKey) -> records.WaitInfo:
         return self._wait(key, WaitKind.APPROVAL)
 
-    def _wait(self, key: CallKey, kind: WaitKind) -> records.WaitInfo:
-        if (key, kind) not in self._waits:
-            for row in self._db.all("waits_of_answer", session=self._session.key, seq=key.seq):
-                try:
-                    wait = parsing.wait_of(self._db, self._session, row)
-                except StoreDamagedError as error:
-                    self._waits[CallKey(row["seq"], row["ordinal"]), WaitKind(row["kind"])] = error
-                else:
-                    self._waits[wait.key, wait.kind] = wait
-        return self._found(self._waits.get((key, kind)), f"what call {key.ordinal} of message {key.seq} waits for", key)
+    def _call(self, key: CallKey) -> records.CallInfo:
+        if key not in self._calls:
+            for row in self._db.all("calls_of_answer", session=self._session.key, seq=key.seq):
+                if row["ordinal"] == key.ordinal:
+                    self._calls[key] = parsing.call_of(self._db, self._session, row)
+                    break
+            else:
+                raise self._damaged(f"call {key.ordinal} of message {key.seq}", key.seq)
+        return self._calls[key]
 
-    def _found(self, found: T | StoreDamagedError | None, thing: str, key: CallKey) -> T:
-        if found is None:
-            raise self._damaged(thing, key.seq)
-        if isinstance(found, StoreDamagedError):
-            raise found
-        return found
+    def _wait(self, key: CallKey, kind: WaitKind) -> records.WaitInfo:
+        call = self._call(key)
+        for row in self._db.all("waits_of_answer", session=self._session.key, seq=key.seq):
+            if (row["ordinal"], row["kind"]) == (key.ordinal, kind):
+                return parsing.wait_of(self._db, self._session, call, row)
+        raise self._damaged(f"what call {key.ordinal} of message {key.seq} waits for", key.seq)
 
     def _damaged(self, thing: str, seq: int | None = None) -> StoreDamagedError:
         return parsing.damaged(self._db, self._session.id, thing, seq)

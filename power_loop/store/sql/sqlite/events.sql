@@ -10,6 +10,3 @@ SELECT number, facts, body, at, crc FROM events
 
 -- name: list_events
 SELECT number, facts, body, at, crc FROM events WHERE session = :session ORDER BY number;
-
--- name: calls_of_answer
-SELECT * FROM calls WHERE session = :session AND seq = :seq ORDER BY ordinal;

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from power_loop.errors import StoreDamagedError, StoreError
-from power_loop.store import listing, parsing, records
+from power_loop.store import listing, parsing, records, replaying
 from power_loop.store.port import Port, Row
 from power_loop.store.sqlite.doctor.findings import RESTORE, Finding, Grade, Spot
 from power_loop.store.sqlite.faults import translated
@@ -102,7 +102,7 @@ _TABLES: Final[Sequence[tuple[str, str, Callable[..., object]]]] = (
     ("outputs", "list_outputs", parsing.output_of),
     ("waits", "list_waits", parsing.check_wait),
     ("rules", "memories", parsing.memory_of),
-    ("events", "list_events", parsing.event_of),
+    ("events", "list_events", replaying.event_of),
 )
 
 
