@@ -72,6 +72,8 @@ INVARIANTS: Final = [
             words="messages 12 to 13 are gone"),
     _broken("turns_numbered", "UPDATE sessions SET next_turn = 5 WHERE key = 1", words="4 turns were written, 3"),
     _broken("usage_numbered", "UPDATE sessions SET usage_rows = 6 WHERE key = 1"),
+    _broken("events_numbered", "DELETE FROM events WHERE session = 1 AND number = 1",
+            words="events 1 to 1 are not there"),
     _broken("rows_have_a_session", "UPDATE compactions SET session = 99", session=None,
             also=("foreign_keys", "folded_by_a_compaction", "note_of_its_compaction"),
             words="number 99, which is gone"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_client.messages import AssistantMessage, text_of
 from power_loop.testing.crash.evidence import Evidence, Row, SessionRows, place_of
+from power_loop.testing.crash.happened import happened
 from power_loop.testing.crash.place import Line
 from power_loop.testing.crash.runs import runs
 from power_loop.transcript.rules import violations
@@ -27,6 +28,7 @@ def always(found: Evidence) -> Iterator[str]:
             *_turns(session),
             *_compactions(session),
             *_usage(session),
+            *happened(session),
         ):
             yield f"session {session.id}: {problem}"
     yield from _model(found)
