@@ -128,7 +128,9 @@ def _say(fact: f.Fact, more: str) -> str:
 # Written by hand, not by an encoder: each of these is a part of every turn, between BEGIN and COMMIT.
 _PACK: Final[Mapping[type[f.Fact], Callable[[Any], str]]] = {
     f.TurnBegan: lambda a: _say(
-        a, f'"origin":{a.origin},"request_id":{_maybe(a.request_id)},"messages":{_messages(a.input)}'
+        a,
+        f'"origin":{a.origin},"request_id":{_maybe(a.request_id)},"messages":{_messages(a.input)}'
+        + (f',"open_calls":{_keys([call.key for call in a.open_calls])}' if a.open_calls else ""),
     ),
     f.InputSteered: lambda a: _say(a, f'"messages":{_messages(a.messages)}'),
     f.AnswerReceived: lambda a: _say(
@@ -236,7 +238,11 @@ def _decided(stamp: f.Stamp, part: Packed, rows: Beside) -> f.Fact:
 
 _UNPACK: Final[Mapping[str, Callable[[f.Stamp, Packed, Beside], f.Fact]]] = {
     "TurnBegan": lambda stamp, a, rows: f.TurnBegan(
-        **stamp, origin=a["origin"], request_id=a["request_id"], input=_ats(a["messages"], rows)
+        **stamp,
+        origin=a["origin"],
+        request_id=a["request_id"],
+        input=_ats(a["messages"], rows),
+        open_calls=tuple([rows.call(key) for key in _keys_of(a.get("open_calls", ()))]),
     ),
     "InputSteered": lambda stamp, a, rows: f.InputSteered(**stamp, messages=_ats(a["messages"], rows)),
     "AnswerReceived": lambda stamp, a, rows: f.AnswerReceived(

@@ -11,7 +11,7 @@ import pydantic_core
 
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
 from power_loop.engine.calls import WAITING_FOR_INPUT, CallState, Decision, OpenCall, SettledBy, WaitKind
-from power_loop.engine.facts import Fact, context_left
+from power_loop.engine.facts import Fact, RequestedCall, context_left
 from power_loop.engine.turns import SessionState, TurnState
 from power_loop.errors import StoreDamagedError
 from power_loop.transcript.recall import handle_of
@@ -180,6 +180,18 @@ class CallInfo:
     """What a person was asked about it. Of open calls only."""
     awaited: WaitInfo | None = None
     """Of a call whose result the host gives, once it was asked. Of open calls only."""
+
+    @property
+    def requested(self) -> RequestedCall:
+        """The call as the answer asked for it."""
+        return RequestedCall(
+            key=self.key,
+            id=self.id,
+            name=self.name,
+            arguments=self.arguments,
+            effect=self.effect,
+            schema_hash=self.schema_hash,
+        )
 
     @property
     def host(self) -> bool:

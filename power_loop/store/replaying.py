@@ -124,11 +124,7 @@ class _Rows:
         return parsing.whole_of(self._db, self._session, row)
 
     def call(self, key: CallKey) -> f.RequestedCall:
-        call = self._call(key)
-        return f.RequestedCall(
-            key=key, id=call.id, name=call.name, arguments=call.arguments, effect=call.effect,
-            schema_hash=call.schema_hash,
-        )  # fmt: skip
+        return self._call(key).requested
 
     def wait(self, key: CallKey, kind: WaitKind) -> f.Wait:
         found = self._wait(key, kind)

@@ -36,6 +36,8 @@ FACTS: tuple[f.Fact, ...] = (
     ),
     f.CompactionFailed(**STAMP, strategy="summary", reason="none"),
     f.ContextOverflowed(**STAMP, limit=8, requested=9, model_call=SPENT),
+    f.CompactionUndone(**STAMP, compaction=1),
+    f.SessionQuarantined(**STAMP, recoveries=3),
     f.TurnParked(**STAMP, status="pending_tools", stop_reason="ask"),
     f.TurnFailed(**STAMP, error_code="model.error", error="no"),
     f.TurnCancelled(**STAMP, status="stopped", stop_reason="enough"),

@@ -35,7 +35,8 @@ class Beside:
         )
 
     def call(self, key: CallKey) -> f.RequestedCall:
-        return next(call for call in self.fact.calls if call.key == key)
+        calls = self.fact.open_calls if isinstance(self.fact, f.TurnBegan) else self.fact.calls
+        return next(call for call in calls if call.key == key)
 
     def output(self, seq: int) -> Output:
         assert self.fact.message.seq == seq

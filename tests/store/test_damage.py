@@ -79,6 +79,7 @@ async def read_all(path: Path) -> dict[str, Answer]:
                 "get_queued": lambda s=session: loop.get_queued(s),
                 "get_pending": lambda s=session: loop.get_pending(s),
                 "get_calls": lambda s=session: loop.get_calls(s),
+                "events": lambda s=session: every_event(loop, s),
                 "get_approvals": lambda s=session: loop.get_approvals(s, decided=True),
                 "what calls wait for": lambda s=session: waits(loop, s),
                 "get_turns": lambda s=session: loop.get_turns(s),
@@ -91,6 +92,10 @@ async def read_all(path: Path) -> dict[str, Answer]:
             for name, read in reads.items():
                 answers[f"{name} of {session}"] = await answered(read())
     return answers
+
+
+async def every_event(loop: StatefulAgentLoop, session: str) -> object:
+    return [event async for event in loop.events(session, follow=False)]
 
 
 async def waits(loop: StatefulAgentLoop, session: str) -> object:
@@ -186,7 +191,7 @@ async def test_a9_one_flipped_bit_in_any_stored_text_is_told_and_nothing_else_is
         about = {name.rpartition(" ")[2] for name in told} - {"list_sessions"}
         assert len(about) <= 1 + (column[0] == "sessions"), f"a flip in {where} took down {about}"
         seen.add(column[0])
-    assert seen == {"sessions", "turns", "messages", "calls", "usage", "inputs", "waits"}
+    assert seen == {"sessions", "turns", "messages", "calls", "usage", "inputs", "waits", "events"}
 
 
 async def test_a9_a_damaged_message_is_named_with_its_session_and_number(original: Path, tmp_path: Path) -> None:

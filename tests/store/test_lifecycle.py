@@ -105,6 +105,7 @@ USES: dict[str, Callable[[SessionStore], Awaitable[Any]]] = {
     "waits": lambda store: store.waits(S, decided=True),
     "calls_of_answer": lambda store: store.calls_of_answer(S, 1),
     "spending": lambda store: store.spending(S, 1, 1, tree=True),
+    "events": lambda store: store.events(S, 0, 10),
     "memories": lambda store: store.memories(S),
     "queue_input": lambda store: store.queue_input(Input(session=S, body='{"role":"user"}')),
     "begin_next": lambda store: store.begin_next(S, 1),

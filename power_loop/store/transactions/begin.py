@@ -105,6 +105,7 @@ class Begun:
             origin=self.origin,
             request_id=self.request_id,
             input=self.added,
+            open_calls=tuple(call.requested for call in self.calls),
         )
 
 
