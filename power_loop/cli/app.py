@@ -19,6 +19,7 @@ from power_loop.cli.compact import compact
 from power_loop.cli.decide import abort, free, resolve, withdraw
 from power_loop.cli.demo.command import demo
 from power_loop.cli.exits import CommandEnded, Exit, exit_code, said
+from power_loop.cli.happened import events
 from power_loop.cli.output import line, prepare_streams, show_json
 from power_loop.cli.pending import pending
 from power_loop.cli.recall import recall
@@ -52,8 +53,8 @@ def commands(_: Told) -> None:
 
 
 for command in (
-    demo, chat, sessions, show, recall, pending, resume, abort, resolve, free, withdraw, compact, doctor, backup,
-    restore,
+    demo, chat, sessions, show, events, recall, pending, resume, abort, resolve, free, withdraw, compact, doctor,
+    backup, restore,
 ):  # fmt: skip
     commands.add_command(command)
 

@@ -59,6 +59,7 @@ _EXACT: Final[Mapping[str, Exit]] = {
     "compaction.not_found": Exit.NOT_FOUND,
     "session.busy": Exit.BUSY,
     "session.epoch_lost": Exit.BUSY,
+    "events.lagged": Exit.BUSY,
     "store.busy": Exit.BUSY,
     "usage": Exit.USAGE,
     "interrupted": Exit.INTERRUPTED,

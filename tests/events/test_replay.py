@@ -133,6 +133,7 @@ WHOLE = [*TURN, "AnswerReceived", *TURN, "AnswerReceived"]
         ("DELETE FROM events WHERE number = 16", [*WHOLE[:15], "damaged to 16"]),
         ("UPDATE events SET crc = 0 WHERE number = 16", [*WHOLE[:15], "damaged to 16"]),
     ],
+    ids=["message", "call", "body", "middle", "first", "last", "crc"],
 )
 async def test_what_is_damaged_is_said_in_its_place_and_the_rest_is_read(
     tmp_path: Path, statement: str, expected: list[str]

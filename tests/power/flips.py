@@ -29,11 +29,13 @@ from power_loop import (
     PowerLoopError,
     SessionInfo,
     SessionNotFoundError,
+    SessionStore,
     StatefulAgentLoop,
     StoreError,
     open_store,
     tool,
 )
+from power_loop.store.records import StoredEvent
 from power_loop.store.sqlite import doctor
 from power_loop.store.sqlite.doctor import Grade
 from power_loop.values import SessionId
@@ -137,12 +139,22 @@ async def read_all(path: Path) -> dict[str, Answer]:
             "get_turns": loop.get_turns,
             "get_usage": loop.get_usage,
             "history": lambda s: store.history(SessionId(s)),
+            "events": lambda s: _events(store, SessionId(s)),
         }
         for name, read in reads.items():
             answers[f"{name} of {session}"] = await _answered(read(session))
     await loop.aclose()
     await store.aclose()
     return answers
+
+
+async def _events(store: SessionStore, session: SessionId) -> list[StoredEvent]:
+    """All of them; what is wrong with one counts as refused."""
+    page = await store.events(session, 0, 1_000)
+    for event in page.events:
+        if isinstance(event.fact, PowerLoopError):
+            raise event.fact
+    return list(page.events)
 
 
 async def _listed(loop: StatefulAgentLoop) -> list[SessionInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.guards.guard import Guard
-from tests.guards.table import claims, commit, compaction, damage, files, inbox, ledger, outputs, recovery
+from tests.guards.table import claims, commit, compaction, damage, events, files, inbox, ledger, outputs, recovery
 
 GUARDS: Final[tuple[Guard, ...]] = (
     *ledger.GUARDS,
@@ -17,4 +17,5 @@ GUARDS: Final[tuple[Guard, ...]] = (
     *compaction.GUARDS,
     *damage.GUARDS,
     *outputs.GUARDS,
+    *events.GUARDS,
 )
