@@ -212,6 +212,7 @@ CREATE TABLE waits (
     decision       TEXT    CHECK (decision IN ('approved', 'denied', 'expired', 'answered')),
     changed        TEXT,
     said           TEXT,
+    part           TEXT,
     failed         INTEGER NOT NULL DEFAULT 0 CHECK (failed IN (0, 1)),
     decided_by     TEXT,
     decided_at     INTEGER,
@@ -222,12 +223,13 @@ CREATE TABLE waits (
     -- What is decided says when, and is sealed; what is not has nobody's word.
     CHECK ((decision IS NULL) = (decided_at IS NULL)),
     CHECK ((decision IS NULL) = (decision_crc IS NULL)),
-    CHECK (decision IS NOT NULL OR (changed IS NULL AND said IS NULL AND decided_by IS NULL AND failed = 0)),
+    CHECK (decision IS NOT NULL OR (changed IS NULL AND said IS NULL AND part IS NULL AND decided_by IS NULL AND failed = 0)),
     -- Only a result is answered, and it is the answer; only an approval may change what runs.
     CHECK ((kind = 'result') = (decision = 'answered')),
     CHECK (decision <> 'answered' OR said IS NOT NULL),
     CHECK (changed IS NULL OR decision = 'approved'),
-    CHECK (failed = 0 OR decision = 'answered')
+    CHECK (failed = 0 OR decision = 'answered'),
+    CHECK (part IS NULL OR decision = 'answered')
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE events (

@@ -135,6 +135,11 @@ def arguments_hash(arguments: str) -> str:
     return hashlib.blake2b(arguments.encode(), digest_size=8).hexdigest()
 
 
+def edited(result: str, arguments: str) -> str:
+    """What the model is shown of a call that ran with other arguments than it wrote: a person's, with its result."""
+    return f"[A person approved this call with other arguments: {arguments}]\n{result}"
+
+
 def idempotency_key(session: str, born: Micros, key: CallKey) -> str:
     """The same for every attempt of one call, another for every other call.
 

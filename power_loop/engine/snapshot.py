@@ -117,7 +117,11 @@ class Snapshot:
             case f.CallsStarted():
                 return self._started(fact.calls, state)
             case f.ResultsAwaited():
-                return self._started([wait.key for wait in fact.calls], state)
+                keys = {wait.key for wait in fact.calls}
+                started = self._started(keys, state)
+                return replace(
+                    started, calls=tuple(replace(c, host=True) if c.key in keys else c for c in started.calls)
+                )
             case f.CallSettled():
                 check_move(self.call(fact.key).state, fact.state)
                 calls = tuple(c for c in self.calls if c.key != fact.key)

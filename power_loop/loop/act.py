@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llm_client.messages import ToolMessage, parse, text_of, wire
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState, SettledBy
+from power_loop.engine.calls import CallState, SettledBy, edited
 from power_loop.engine.recover import Verdict, in_doubt
 from power_loop.engine.snapshot import CallView
 from power_loop.loop.outputs import in_short
@@ -136,7 +136,7 @@ async def _settle(turn: Turn, call: CallView, outcome: Outcome, by: SettledBy, *
     ran = by in (SettledBy.RUN, SettledBy.RECONCILE)
     shown, output = await in_short(turn, call, seq, outcome.text, ran=ran)
     if _text(call) != call.arguments:
-        shown = f"[A person approved this call with other arguments: {_text(call)}]\n{shown}"
+        shown = edited(shown, _text(call))
     body = wire(ToolMessage(content=shown, tool_call_id=call.id))
     facts: list[f.Fact] = [
         f.CallSettled(

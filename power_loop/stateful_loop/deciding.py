@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from power_loop.engine.calls import WaitKind
 from power_loop.errors import InputInvalidError
 from power_loop.stateful_loop import inputs
 from power_loop.stateful_loop.conductor import Manner
@@ -13,6 +15,7 @@ from power_loop.stateful_loop.sessions import Sessions
 from power_loop.store.contract import HostResult, Said, SessionStore
 from power_loop.store.records import WaitInfo
 from power_loop.tools import ArgumentsInvalid, Tool, encoded
+from power_loop.transcript.shorten import shortened
 from power_loop.values import SessionId, Status
 from power_loop.values import session_id as checked_id
 
@@ -108,22 +111,34 @@ class Deciding(Sessions):
         for what, said in (("results", results), ("errors", errors)):
             if said is not None and not isinstance(said, Mapping):
                 raise InputInvalidError(what, f"is a {type(said).__name__}", "give a dict from call ids to results")
+        waits = await self._waits(session, decided=True)
+        waiting = {wait.call_id: wait for wait in waits if wait.kind == WaitKind.RESULT}
         wrong = errors if isinstance(errors, Mapping) else {}
         for call_id, text in wrong.items():
             call = inputs.short_text("a call id in errors", call_id)
             content = f"Error: {inputs.short_or_long(f'errors[{call!r}]', text)}"
-            given[call] = HostResult(content=content, failed=True)
+            given[call] = await self._in_short(content, waiting.get(call), failed=True)
         right = results if isinstance(results, Mapping) else {}
-        waiting = {wait.call_id: wait for wait in await self._waits(session, decided=False)} if right else {}
         for call_id, value in right.items():
             call = inputs.short_text("a call id in results", call_id)
             if call in given:
                 raise InputInvalidError("results", f"and errors both name {call}", "give one result for each call")
             wait = waiting.get(call)
-            given[call] = HostResult(content=encoded(value if wait is None else self._checked(wait, value)))
+            content = encoded(value if wait is None else self._checked(wait, value))
+            given[call] = await self._in_short(content, wait)
         if not given:
             raise InputInvalidError("results", "are empty", "give the result of at least one call")
         return given
+
+    async def _in_short(self, content: str, wait: WaitInfo | None, *, failed: bool = False) -> HostResult:
+        """A result with what the model is shown of it, where it is too long to be shown at once."""
+        gear = (await self._open()).runner.gear
+        tool = None if wait is None else gear.tool(wait.name)
+        limit = gear.shown_at_once(tool)
+        if limit is None or len(content) <= limit:
+            return HostResult(content=content, failed=failed)
+        part = await asyncio.to_thread(shortened, gear.shortener(tool), content, limit)
+        return HostResult(content=content, part=None if part == content else part, failed=failed)
 
     def _checked(self, wait: WaitInfo, value: object) -> object:
         """A result as the tool takes it, where the tool is registered here and has a rule for results."""
@@ -132,23 +147,24 @@ class Deciding(Sessions):
             return value
         try:
             return tool.check_result(dict(tool.arguments(wait.arguments).values), value)
-        except (ArgumentsInvalid, ValueError) as error:
+        except ArgumentsInvalid:
+            return value  # the arguments are from before the tool took others; nothing is left to hold the result to
+        except ValueError as error:
             raise InputInvalidError(
                 f"results[{wait.call_id!r}]", f"is none: {error}", "answer as the call asks"
             ) from None
 
     async def _changed(self, session: SessionId, call_id: str, arguments: object) -> str:
         """The JSON text of arguments to run instead of the model's, checked if the tool is here."""
-        if not isinstance(arguments, Mapping):
-            raise InputInvalidError("arguments", f"is a {type(arguments).__name__}", "give a dict")
-        text = inputs.metadata_text(arguments) or "{}"
+        text = inputs.object_text("arguments", arguments)
         wait = next((one for one in await self._waits(session, decided=False) if one.call_id == call_id), None)
         tool: Tool | None = None if wait is None else self.tools.get(wait.name)
         if tool is not None:
             try:
                 tool.arguments(text)
             except ArgumentsInvalid as error:
-                raise InputInvalidError("arguments", f"do not fit {tool.name}: {error}", "mend them") from None
+                problems = "; ".join(error.problems)
+                raise InputInvalidError("arguments", f"do not fit {tool.name}: {problems}", "mend them") from None
         return text
 
     async def _waits(self, session_id: str | None, *, decided: bool) -> list[WaitInfo]:

@@ -72,16 +72,19 @@ def system_message(prompt: object) -> str:
 
 def metadata_text(given: object) -> str | None:
     """The JSON text of an app's metadata: an object of JSON values."""
-    if given is None:
-        return None
+    return None if given is None else object_text("metadata", given)
+
+
+def object_text(what: str, given: object) -> str:
+    """The JSON text of an object of JSON values."""
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise InputInvalidError("metadata", f"is a {type(given).__name__}", "give a dict with text keys")
+        raise InputInvalidError(what, f"is a {type(given).__name__}", "give a dict with text keys")
     try:
         text = compact_json(dict(given))
         pydantic_core.from_json(text, allow_inf_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputInvalidError("metadata", f"is not JSON ({error})", "use text, numbers, lists, dicts") from None
-    return storable("metadata", text)
+        raise InputInvalidError(what, f"is not JSON ({error})", "use text, numbers, lists, dicts") from None
+    return storable(what, text)
 
 
 def approvals_text(given: object) -> str | None:

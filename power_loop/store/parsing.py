@@ -229,7 +229,7 @@ def check_wait(db: Port, session: SessionRow, row: Row) -> None:
     sound = row["crc"] == seals.wait_seal(session.key, row["kind"], wait, row["asked_at"])
     decision, decided_at = row["decision"], row["decided_at"]
     if decision is not None:
-        said = (row["changed"], row["said"], row["decided_by"])
+        said = (row["changed"], row["said"], row["part"], row["decided_by"])
         sound = sound and row["decision_crc"] == seals.decision_seal(decision, said, row["failed"], decided_at)
     sound = sound and row["arguments_hash"] == arguments_hash(row["arguments"])
     thing = f"what call {key.ordinal} of message {key.seq} waits for"
@@ -257,6 +257,7 @@ def wait_of(db: Port, session: SessionRow, call: CallInfo, row: Row) -> WaitInfo
         decision=None if decision is None else _member(db, Decision, decision, session.id, thing),
         changed=row["changed"],
         said=row["said"],
+        part=row["part"],
         failed=row["failed"] == 1,
         decided_by=row["decided_by"],
         decided_at=when.maybe(row["decided_at"]),

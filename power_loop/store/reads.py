@@ -88,7 +88,7 @@ def _all_there(db: Port, session: records.SessionRow, things: str, found: int, w
         raise parsing.damaged(db, session.id, f"the list of {things} ({found} of {written} are there)")
 
 
-def _in_order(db: Port, session: records.SessionRow, things: str, keys: Sequence[tuple[int, ...]]) -> None:
+def _in_order(db: Port, session: records.SessionRow, things: str, keys: Sequence[tuple[int | str, ...]]) -> None:
     """Every row once, in its place: a damaged index gives one twice for another."""
     if not all(map(lt, keys, keys[1:])):
         raise parsing.damaged(db, session.id, f"the order of {things}")
@@ -149,7 +149,7 @@ def waits(db: Port, session_id: SessionId | None, *, decided: bool) -> list[reco
                 if (call := asked_for.get(CallKey(row["seq"], row["ordinal"]))) is not None
             ]
             _all_there(db, session, "what its calls wait for", len(listed), session.waits)
-            _in_order(db, session, "what its calls wait for", [wait.key for wait in listed])
+            _in_order(db, session, "what its calls wait for", [(*wait.key, wait.kind) for wait in listed])
             found += listed
             continue
         for call in rows.open_calls(db, session):

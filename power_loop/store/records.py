@@ -140,6 +140,8 @@ class WaitInfo:
     """JSON text of the arguments that were approved in their place."""
     said: str | None
     """The reason of whoever decided, or the result."""
+    part: str | None
+    """What the model is shown of a long result."""
     failed: bool
     """The result is an error."""
     decided_by: str | None

@@ -96,8 +96,8 @@ def wait_seal(session: int, kind: str, wait: Wait, asked_at: int) -> int:
     return seal(session, wait.key.seq, wait.key.ordinal, kind, wait.arguments, wait.reason, asked_at, wait.expires_at)
 
 
-def decision_seal(decision: str, texts: tuple[str | None, str | None, str | None], failed: int, decided_at: int) -> int:
-    """`texts`: the arguments it changed, what was said, by whom."""
+def decision_seal(decision: str, texts: tuple[str | None, ...], failed: int, decided_at: int) -> int:
+    """`texts`: the arguments it changed, what was said, the part of it to show, by whom."""
     return seal(decision, *texts, failed, decided_at)
 
 

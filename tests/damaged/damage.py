@@ -72,7 +72,7 @@ def reseal(path: Path) -> None:
         each("waits", lambda r: seals.wait_seal(r["session"], r["kind"], Wait(key=CallKey(r["seq"], r["ordinal"]),
              arguments=r["arguments"], reason=r["reason"], expires_at=r["expires_at"]), r["asked_at"]))  # fmt: skip
         each("waits", lambda r: None if r["decision"] is None else seals.decision_seal(
-             r["decision"], (r["changed"], r["said"], r["decided_by"]), r["failed"], r["decided_at"]),
+             r["decision"], (r["changed"], r["said"], r["part"], r["decided_by"]), r["failed"], r["decided_at"]),
              "decision_crc")  # fmt: skip
         each("rules", lambda r: seals.rule_seal(r["session"], r["name"], r["memory"], r["turn"], r["at"]))
         each("events", lambda r: seals.event_seal(r["session"], r["number"], r["facts"], r["body"], r["at"]))

@@ -176,6 +176,9 @@ REFUSED: Final = {
     "decision_crc = 0 WHERE kind = 'approval'",
     "a refusal that failed": "UPDATE waits SET failed = 1, decision = 'denied', decided_at = 0, decision_crc = 0 "
     "WHERE kind = 'approval'",
+    "a part of no result": "UPDATE waits SET part = 'x' WHERE kind = 'approval'",
+    "a part of a refusal": "UPDATE waits SET part = 'x', decision = 'denied', decided_at = 0, decision_crc = 0 "
+    "WHERE kind = 'approval'",
     "a result neither right nor wrong": "UPDATE waits SET failed = 2 WHERE kind = 'result'",
     "less than nobody waited for": "UPDATE sessions SET waits = -1 WHERE key = 1",
     "less than no rules": "UPDATE sessions SET rules = -1 WHERE key = 1",

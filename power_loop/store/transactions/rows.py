@@ -243,17 +243,30 @@ def answer_call(
     call: records.CallInfo,
     content: str,
     outcome: tuple[CallState, SettledBy],
+    *,
+    output: Output | None = None,
 ) -> f.CallSettled:
-    """Store a result for an open call, at the place its answer reserved for it, and settle it."""
+    """Store a result for an open call, at the place its answer reserved for it, and settle it; the fact that it is.
+
+    `output`: the whole result, where `content` is a part of it.
+    """
     state, settled_by = outcome
     seq = call.key.seq + 1 + call.key.ordinal
     body = wire(ToolMessage(content=content, tool_call_id=call.id))
     message = f.NewMessage(seq=seq, role="tool", body=body)
     insert_message(db, at, session.key, call.turn, message)
+    if output is not None:
+        insert_output(db, session.key, seq, output)
     settle(db, at, session.key, call.key, (call.state, state), settled_by, seq)
     turn = session.next_turn - 1
     return f.CallSettled(
-        session=session.id, turn=turn, key=call.key, state=state, settled_by=settled_by, message=message
+        session=session.id,
+        turn=turn,
+        key=call.key,
+        state=state,
+        settled_by=settled_by,
+        message=message,
+        output=output,
     )
 
 

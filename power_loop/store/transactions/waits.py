@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState, Decision, SettledBy, WaitKind, arguments_hash
+from power_loop.engine.calls import CallState, Decision, SettledBy, WaitKind, arguments_hash, edited
+from power_loop.engine.outputs import Output
 from power_loop.errors import (
     ApprovalChangedError,
     ApprovalDecidedError,
@@ -24,6 +25,7 @@ from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
 from power_loop.store.transactions import rows
 from power_loop.store.transactions.begin import Owner
+from power_loop.transcript.recall import Handle, says_in_short, shown_in_short
 from power_loop.values import Micros, SessionId, to_micros
 
 NO_APPROVAL: Final = "it waits for nobody's approval"
@@ -48,6 +50,8 @@ class HostResult:
     """What the host gives as the result of a call."""
 
     content: str
+    part: str | None = None
+    """What the model is shown of a long one; None: all of it."""
     failed: bool = False
 
 
@@ -85,6 +89,8 @@ def decide_approval(
     session = rows.session_row(db, session_id)
     call, wait = _call(db, session, call_id, WaitKind.APPROVAL)
     decision = Decision.APPROVED if said.approved else Decision.DENIED
+    if wait is not None and said.seen is not None and said.seen != wait.arguments_hash:
+        raise ApprovalChangedError(session.id, call_id, said.seen, wait.arguments_hash)
     if wait is not None and wait.decision is decision and wait.changed == said.arguments:
         if call.state in (CallState.AWAITING_APPROVAL, CallState.REQUESTED, CallState.DENIED):
             return wait
@@ -97,10 +103,8 @@ def decide_approval(
         raise ApprovalDecidedError(session.id, call_id, wait.decision, wait.decided_by)
     if wait.expires_at is not None and to_micros(wait.expires_at) <= at:
         raise ApprovalExpiredError(session.id, call_id, wait.expires_at)
-    if said.seen is not None and said.seen != wait.arguments_hash:
-        raise ApprovalChangedError(session.id, call_id, said.seen, wait.arguments_hash)
-    fact = _decide(db, at, session, wait, decision, (said.arguments, said.reason, said.by))
-    _follow(db, at, owner, session, [fact])
+    fact = _decide(db, at, session, wait, decision, (said.arguments, said.reason, None, said.by))
+    _follow(db, at, session, [fact])
     return _call(db, session, call_id, WaitKind.APPROVAL)[1] or wait
 
 
@@ -124,10 +128,11 @@ def submit_results(
             raise SessionClosedError(session.id)
         if wait is None or not call.state.open or wait.decision is not None:
             raise CallSettledError(session.id, call_id, str(call.state), NO_RESULT)
-        _decide(db, at, session, wait, Decision.ANSWERED, (None, result.content, None), failed=result.failed)
+        texts = (None, result.content, result.part, None)
+        _decide(db, at, session, wait, Decision.ANSWERED, texts, failed=result.failed)
         news = True
     if news:
-        _follow(db, at, owner, session, [])
+        _follow(db, at, session, [])
 
 
 def follow_decisions(
@@ -141,7 +146,7 @@ def follow_decisions(
             if wait.decision is None:
                 if not is_expired(call, at):
                     continue
-                facts.append(_decide(db, at, session, wait, Decision.EXPIRED, (None, None, None)))
+                facts.append(_decide(db, at, session, wait, Decision.EXPIRED, (None, None, None, None)))
             if wait.decision is Decision.APPROVED:
                 db.run("let_call_run", session=session.key, seq=call.key.seq, ordinal=call.key.ordinal)
             else:
@@ -149,8 +154,9 @@ def follow_decisions(
                 facts.append(rows.answer_call(db, at, session, call, _denial(wait), (CallState.DENIED, by)))
         elif call.awaited is not None and call.awaited.said is not None:
             state = CallState.FAILED if call.awaited.failed else CallState.SUCCEEDED
+            content, output = _shown(session, call, call.awaited.said, call.awaited.part)
             outcome = (state, SettledBy.PERSON)
-            facts.append(rows.answer_call(db, at, session, call, call.awaited.said, outcome))
+            facts.append(rows.answer_call(db, at, session, call, content, outcome, output=output))
     return facts
 
 
@@ -167,14 +173,17 @@ def is_expired(call: records.CallInfo, at: Micros) -> bool:
     return wait.expires_at is not None and to_micros(wait.expires_at) <= at
 
 
-def _follow(db: Port, at: Micros, owner: Owner, session: records.SessionRow, said: Sequence[f.Fact]) -> None:
-    """Do what follows from what was `said`, unless a turn runs: then it is an event at once, and the next turn does."""
-    if owner.drives(session.key, session.owner):
+def _follow(db: Port, at: Micros, session: records.SessionRow, said: Sequence[f.Fact]) -> None:
+    """Do at once what follows, unless a turn has the session: it runs, or was cut off and is somebody's to recover.
+
+    Then what was `said` is an event all the same, and the next turn does what follows.
+    """
+    turn = rows.last_turn(db, session)
+    if turn is not None and turn.state.live:
         db.run("touch_session", session=session.key, more_events=len(said), at=at)
         rows.report(db, at, session.key, session.events + len(said), said)
         return
-    facts = [*said, *rows.interrupt_dead(db, at, session)]
-    facts += follow_decisions(db, at, session, rows.open_calls(db, session))
+    facts = [*said, *follow_decisions(db, at, session, rows.open_calls(db, session))]
     rows.change(db, at, session, facts, more_active=len(results(facts)))
 
 
@@ -196,12 +205,13 @@ def _decide(
     session: records.SessionRow,
     wait: records.WaitInfo,
     decision: Decision,
-    texts: tuple[str | None, str | None, str | None],
+    texts: tuple[str | None, str | None, str | None, str | None],
     *,
     failed: bool = False,
 ) -> f.ApprovalDecided:
-    """The fact is one of approvals only."""
-    changed, said, by = texts
+    """`texts`: the arguments it changed, what was said, the part of it to show, by whom. The fact is one of approvals
+    only."""
+    changed, said, part, by = texts
     decided = db.run(
         "decide_wait",
         session=session.key,
@@ -211,6 +221,7 @@ def _decide(
         decision=decision,
         changed=changed,
         said=said,
+        part=part,
         failed=int(failed),
         by=by,
         at=at,
@@ -226,6 +237,19 @@ def _decide(
         reason=said,
         arguments=changed,
     )
+
+
+def _shown(
+    session: records.SessionRow, call: records.CallInfo, result: str, part: str | None
+) -> tuple[str, Output | None]:
+    """What the model is shown of a host's result, and the whole where that is a part, or could be taken for one."""
+    handle = str(Handle(session.key, call.key.seq + 1 + call.key.ordinal))
+    content, output = result, None
+    if part is not None or says_in_short(result, handle):
+        content = shown_in_short(result if part is None else part, len(result), handle, recalled=True)
+        output = Output.of(result)
+    changed = None if call.approval is None else call.approval.changed
+    return (content if changed is None else edited(content, changed)), output
 
 
 def _denial(wait: records.WaitInfo) -> str:

@@ -23,7 +23,7 @@ UPDATE sessions SET rules = (SELECT count(*) FROM rules WHERE session = :session
 -- name: decide_wait
 -- No row changes if somebody has decided already.
 UPDATE waits
-   SET decision = :decision, changed = :changed, said = :said, failed = :failed, decided_by = :by, decided_at = :at,
+   SET decision = :decision, changed = :changed, said = :said, part = :part, failed = :failed, decided_by = :by, decided_at = :at,
        decision_crc = :crc
  WHERE session = :session AND seq = :seq AND ordinal = :ordinal AND kind = :kind AND decision IS NULL;
 
