@@ -106,7 +106,12 @@ class SessionPendingError(SessionError):
 
     def __init__(self, session_id: str, calls: Sequence[PendingCall]) -> None:
         self.calls = tuple(calls)
+        states = {call.state for call in self.calls}
+        decide = f"approve({session_id!r}, call_id) or deny({session_id!r}, call_id) each that awaits an approval"
+        answer = f"submit_results({session_id!r}, {{call_id: value}}) for each that waits for input"
         self.ways_out: tuple[str, ...] = (
+            *((decide,) if "awaiting_approval" in states else ()),
+            *((answer,) if "waiting_for_input" in states else ()),
             f"resume({session_id!r}) to go on",
             f"abort_pending({session_id!r}) to give the calls up",
             'send(..., on_pending="resume") or send(..., on_pending="abort") to do so at once',
