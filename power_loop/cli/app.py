@@ -22,6 +22,7 @@ from power_loop.cli.exits import CommandEnded, Exit, exit_code, said
 from power_loop.cli.happened import events
 from power_loop.cli.output import line, prepare_streams, show_json
 from power_loop.cli.pending import pending
+from power_loop.cli.people import answer, approvals, approve, deny
 from power_loop.cli.recall import recall
 from power_loop.cli.resume import resume
 from power_loop.cli.sessions import sessions
@@ -53,8 +54,8 @@ def commands(_: Told) -> None:
 
 
 for command in (
-    demo, chat, sessions, show, events, recall, pending, resume, abort, resolve, free, withdraw, compact, doctor,
-    backup, restore,
+    demo, chat, sessions, show, events, recall, pending, approvals, approve, deny, answer, resume, abort, resolve, free,
+    withdraw, compact, doctor, backup, restore,
 ):  # fmt: skip
     commands.add_command(command)
 

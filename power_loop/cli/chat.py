@@ -14,9 +14,11 @@ from power_loop.cli.exits import Exit, Interrupted, said
 from power_loop.cli.loading import check_tools, load_tools, model_service
 from power_loop.cli.narrate import Narrator
 from power_loop.cli.pending import show_call
+from power_loop.cli.people import me
 from power_loop.cli.resume import how_to_go_on, show_end
 from power_loop.cli.told import Told, told
 from power_loop.config import AgentLoopConfig
+from power_loop.engine.calls import OpenCall
 from power_loop.engine.facts import TurnBegan
 from power_loop.engine.turns import SessionState
 from power_loop.errors import InputInvalidError, ModelError, SessionBusyError, SessionPendingError
@@ -191,6 +193,8 @@ class Chat:
                 return code
 
     def _asked(self, info: SessionInfo) -> int:
+        if any(call.waits and call.decision is None for call in info.pending):
+            return self._decided(info)
         output.show(f"the last turn was cut off with {len(info.pending)} open call(s):")
         for call in info.pending:
             show_call(call)
@@ -198,6 +202,43 @@ class Chat:
         if word == "quit":
             raise click.exceptions.Exit(Exit.WAITS)
         if word == "abort":
-            self._runner.run(self._loop.abort_pending(info.session_id, reason="given up in the chat"))
-            return Exit.OK
+            return self._given_up(info)
         return self._tried(None)
+
+    def _given_up(self, info: SessionInfo) -> int:
+        self._runner.run(self._loop.abort_pending(info.session_id, reason="given up in the chat"))
+        return Exit.OK
+
+    def _decided(self, info: SessionInfo) -> int:
+        """Ask about every call that waits for somebody, then go on."""
+        session = info.session_id
+        reasons = {wait.call_id: wait.reason for wait in self._runner.run(self._loop.get_approvals(session))}
+        for call in info.pending:
+            if not call.waits or call.decision is not None:
+                continue
+            show_call(call, reasons.get(call.id))
+            words = ["answer"] if call.state == "waiting_for_input" else ["approve", "deny"]
+            word = click.prompt(f"{', '.join(words)}, abort, or quit", type=click.Choice([*words, "abort", "quit"]))
+            if word == "quit":
+                raise click.exceptions.Exit(Exit.WAITS)
+            if word == "abort":
+                return self._given_up(info)
+            if word == "approve":
+                self._runner.run(self._loop.approve(session, call.id, by=me()))
+            elif word == "deny":
+                reason = click.prompt("why (the model is told)", default="", show_default=False).strip()
+                self._runner.run(self._loop.deny(session, call.id, reason or None, by=me()))
+            else:
+                self._answered(session, call)
+        return self._tried(None)
+
+    def _answered(self, session: str, call: OpenCall) -> None:
+        """Ask until the answer is one that the call takes."""
+        while True:
+            said = click.prompt("your answer")
+            try:
+                self._runner.run(self._loop.submit_results(session, {call.id: said}, go_on=False))
+            except InputInvalidError as error:
+                output.show(output.line(str(error)))
+                continue
+            return

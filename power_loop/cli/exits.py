@@ -8,6 +8,8 @@ from typing import Final
 
 from power_loop.cli.told import DB_VARIABLE, Told
 from power_loop.errors import (
+    ApprovalChangedError,
+    ApprovalExpiredError,
     CallNotFoundError,
     CompactionNotFoundError,
     PowerLoopError,
@@ -69,6 +71,7 @@ _FAMILY: Final[Mapping[str, Exit]] = {
     "model": Exit.MODEL,
     "compaction": Exit.MODEL,
     "context": Exit.MODEL,
+    "approval": Exit.WAITS,
     "input": Exit.USAGE,
     "config": Exit.USAGE,
     "tool": Exit.USAGE,
@@ -85,6 +88,10 @@ class Interrupted(CommandEnded):
     """Ctrl-C, with how to go on."""
 
     code = "interrupted"
+
+
+_WORDS: Final = {"awaiting_approval": ("approve", "deny"), "waiting_for_input": ("answer",)}
+"""The commands that decide about a call which waits for somebody outside."""
 
 
 def exit_code(code: str) -> Exit:
@@ -107,7 +114,10 @@ def said(error: PowerLoopError, told: Told) -> str:
             )
         case SessionPendingError():
             calls = ", ".join(f"{call.name} {call.id} ({call.state})" for call in error.calls)
-            ways = " or ".join(f"`{told.line(verb, error.session_id)}`" for verb in ("resume", "abort"))
+            verbs = [verb for call in error.calls for verb in _WORDS.get(call.state, ())]
+            lines = [told.line(verb, error.session_id, "CALL") for verb in dict.fromkeys(verbs)]
+            lines += [told.line(verb, error.session_id) for verb in ("resume", "abort")]
+            ways = " or ".join(f"`{line}`" for line in lines)
             return f"session {error.session_id!r} has {len(error.calls)} open call(s): {calls}; first {ways}"
         case SessionBusyError():
             since = f" since {error.since:%Y-%m-%d %H:%M:%S} UTC" if error.since else ""
@@ -116,6 +126,15 @@ def said(error: PowerLoopError, told: Told) -> str:
             return f"session {error.session_id!r} is archived; it can be read, and brought back with archive_session()"
         case SessionClosedError():
             return f"session {error.session_id!r} was closed for good; it can be read; start a new one to go on"
+        case ApprovalExpiredError():
+            at = f"{error.expired_at:%Y-%m-%d %H:%M:%S} UTC"
+            way_out = f"`{told.line('resume', error.session_id)}` tells the model so, and it may ask again"
+            return f"the approval of call {error.call_id!r} of session {error.session_id!r} expired at {at}; {way_out}"
+        case ApprovalChangedError():
+            return (
+                f"call {error.call_id!r} of session {error.session_id!r} has the arguments {error.current}, not "
+                f"{error.seen}; look at it again with `{told.line('approvals', error.session_id)}`"
+            )
         case CallNotFoundError():
             there = ", ".join(error.open_ids) or "none"
             return f"no call {error.call_id!r} waits in session {error.session_id!r}; open calls: {there}"

@@ -59,7 +59,8 @@ def check_tools(info: SessionInfo, tools: ToolRegistry, without: bool) -> None:
     Raises:
         NotConfiguredError: the tool of an open call is missing, and the caller did not say that this is meant.
     """
-    missing = list(dict.fromkeys(call.name for call in info.pending if call.name not in tools))
+    needed = (call for call in info.pending if not (call.waits and call.decision != "approved"))
+    missing = list(dict.fromkeys(call.name for call in needed if call.name not in tools))
     if missing and not without:
         raise NotConfiguredError(
             f"the tools of the open calls ({', '.join(missing)})",

@@ -41,6 +41,13 @@ class Narrator:
             case f.CallSettled(key=key, state=state, message=message):
                 text = output.line(text_of(parse(message.body).content), LONGEST)
                 self._note(f"   {self._names.get(key, 'call')} {state}: {text}")
+            case f.ApprovalsRequested(calls=waits):
+                for wait in waits:
+                    why = "" if wait.reason is None else f": {output.line(wait.reason, LONGEST)}"
+                    self._note(f"   {self._names.get(wait.key, 'call')} waits for an approval{why}")
+            case f.ResultsAwaited(calls=waits):
+                for wait in waits:
+                    self._note(f"   {self._names.get(wait.key, 'call')} waits for its result")
             case f.HistoryCompacted(folded=folded, before_tokens=before, after_tokens=after):
                 self._note(f"({len(folded)} messages folded: {before:,} to {after:,} tokens)")
             case f.CompactionFailed(strategy=strategy, reason=reason):

@@ -10,6 +10,7 @@ from power_loop.cli.told import Told
 from power_loop.config import AgentLoopConfig
 from power_loop.stateful_loop import StatefulAgentLoop
 from power_loop.store import SessionStore, open_store
+from power_loop.tools import ToolRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ async def reading(told: Told) -> AsyncIterator[Reading]:
 
 
 @asynccontextmanager
-async def changing(told: Told) -> AsyncIterator[StatefulAgentLoop]:
-    """Change a session that is there; without a model and without tools."""
-    async with StatefulAgentLoop(db_path=told.path, create=False, config=AgentLoopConfig()) as loop:
+async def changing(told: Told, tools: ToolRegistry | None = None) -> AsyncIterator[StatefulAgentLoop]:
+    """Change a session that is there, without a model; `tools` only check what is given for their calls."""
+    async with StatefulAgentLoop(db_path=told.path, create=False, tools=tools, config=AgentLoopConfig()) as loop:
         yield loop

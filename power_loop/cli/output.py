@@ -66,6 +66,7 @@ _COLOURS: Final[dict[str, str]] = {
     "in_doubt": "red", "in doubt": "red", "failed": "red", "damaged": "red", "bad": "red",
     "interrupted_in_tools": "red", "interrupted_before_model": "yellow", "interrupted": "yellow",
     "requested": "yellow", "reported": "yellow", "aborted": "yellow", "warn": "yellow", "timed_out": "yellow",
+    "awaiting_approval": "magenta", "waiting_for_input": "magenta", "denied": "yellow", "approved": "green",
 }  # fmt: skip
 
 

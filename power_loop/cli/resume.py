@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import click
 
@@ -12,6 +13,7 @@ from power_loop.cli.exits import Exit, Interrupted
 from power_loop.cli.loading import check_tools, load_tools, model_service
 from power_loop.cli.narrate import Narrator
 from power_loop.cli.opening import reading
+from power_loop.cli.pending import show_call, show_ways, ways_of_people
 from power_loop.cli.told import Told, told
 from power_loop.engine.turns import SessionState
 from power_loop.errors import SessionBusyError
@@ -50,15 +52,36 @@ def resume(
     The key of the endpoint comes from $POWER_LOOP_API_KEY or $OPENAI_API_KEY.
     """
     decisions = dict(_decision(text) for text in decided)
-    tools = load_tools(names)
+    given = WithWhat(tools=load_tools(names), without_tools=without_tools, model=model, base_url=base_url)
+    return go_on(told, session, given, decisions, InDoubt(in_doubt))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithWhat:
+    """What a session is gone on with."""
+
+    tools: ToolRegistry
+    without_tools: bool
+    model: str | None
+    base_url: str | None
+
+
+def go_on(
+    told: Told,
+    session: str,
+    given: WithWhat,
+    decisions: Mapping[str, str] | None = None,
+    in_doubt: InDoubt = InDoubt.REPORT,
+) -> int:
+    """Resume a session and tell what becomes of it; the exit code."""
     info = asyncio.run(_looked(told, session))
     if info.state is SessionState.RUNNING:
         raise SessionBusyError(info.session_id, info.owner or "somebody", info.owner_since)
     if info.state is SessionState.IDLE and not info.pending and not decisions:
         return _idle(told, info)
-    check_tools(info, tools, without_tools)
+    check_tools(info, given.tools, given.without_tools)
     try:
-        return asyncio.run(_resume(told, info, tools, decisions, InDoubt(in_doubt), (model, base_url)))
+        return asyncio.run(_resume(told, info, given, decisions or {}, in_doubt))
     except KeyboardInterrupt:
         raise Interrupted(how_to_go_on(told, info.session_id)) from None
 
@@ -77,6 +100,12 @@ def show_end(told: Told, result: StatefulResult) -> int:
             output.show(output.dim("(the limit of rounds was reached, so the model had to end here)"))
         return Exit.OK
     output.show(f"the turn ended as {output.coloured(result.status)}: {output.line(result.stop_reason or '')}")
+    ways = ways_of_people(told, result.session_id, result.pending_tool_calls)
+    if ways:
+        for call in result.pending_tool_calls:
+            if call.waits:
+                show_call(call)
+        show_ways(ways)
     output.show(f"see `{told.line('pending', result.session_id)}`")
     return Exit.WAITS
 
@@ -87,15 +116,10 @@ async def _looked(told: Told, session: str) -> SessionInfo:
 
 
 async def _resume(
-    told: Told,
-    info: SessionInfo,
-    tools: ToolRegistry,
-    decisions: Mapping[str, str],
-    in_doubt: InDoubt,
-    model: tuple[str | None, str | None],
+    told: Told, info: SessionInfo, given: WithWhat, decisions: Mapping[str, str], in_doubt: InDoubt
 ) -> int:
     narrator = Narrator(info.pending)
-    llm = model_service(*model)
+    llm, tools = model_service(given.model, given.base_url), given.tools
     sinks = [] if told.json else [narrator]
     try:
         async with StatefulAgentLoop(llm=llm, db_path=told.path, create=False, tools=tools, sinks=sinks) as loop:

@@ -13,10 +13,10 @@ from power_loop.cli import output
 from power_loop.cli.compact import show_compactions
 from power_loop.cli.opening import Reading, reading
 from power_loop.cli.told import Told, told
-from power_loop.engine.calls import CallState
+from power_loop.engine.calls import WAITING_FOR_INPUT, CallState
 from power_loop.errors import OutputNotFoundError, StoreDamagedError
 from power_loop.stateful_loop import SessionUsage
-from power_loop.store.records import CallInfo, CompactionInfo, SessionInfo, StoredMessage, TurnInfo
+from power_loop.store.records import CallInfo, CompactionInfo, SessionInfo, StoredMessage, TurnInfo, WaitInfo
 
 T = TypeVar("T")
 
@@ -34,6 +34,7 @@ class Session:
     calls: Sequence[CallInfo]
     usage: SessionUsage
     compactions: Sequence[CompactionInfo]
+    approvals: Sequence[WaitInfo] = ()
     wholes: Mapping[int, str] = field(default_factory=dict)
     """Of results that the model was shown a part of, by the numbers of their messages; where asked for."""
     damage: list[str] = field(default_factory=list)
@@ -62,6 +63,7 @@ async def _show(told: Told, prefix: str, *, compacted: bool, ledger: bool, full:
                 "calls": read.calls,
                 "usage": read.usage,
                 "compactions": read.compactions,
+                "approvals": read.approvals,
                 "damage": read.damage,
             }
             | ({"whole_results": {str(seq): text for seq, text in read.wholes.items()}} if full else {})
@@ -105,6 +107,7 @@ async def _read(there: Reading, prefix: str, compacted: bool, full: bool) -> Ses
     no_turns: Sequence[TurnInfo] = ()
     no_calls: Sequence[CallInfo] = ()
     no_compactions: Sequence[CompactionInfo] = ()
+    no_waits: Sequence[WaitInfo] = ()
     nobody: SessionInfo | None = None
     return Session(
         id=found,
@@ -114,6 +117,7 @@ async def _read(there: Reading, prefix: str, compacted: bool, full: bool) -> Ses
         calls=await sound(loop.get_calls(found), no_calls),
         usage=await sound(loop.get_usage(found), SessionUsage(())),
         compactions=await sound(loop.get_compactions(found), no_compactions),
+        approvals=await sound(loop.get_approvals(found, decided=True), no_waits),
         wholes=wholes,
         damage=damage,
     )
@@ -158,6 +162,8 @@ def _transcript(read: Session, *, full: bool) -> None:
     turns = {turn.number: turn for turn in read.turns}
     results = {message.seq: message for message in read.messages}
     shown_below = {call.result_seq for call in read.calls if call.key.seq in results}
+    asked = {wait.key: wait for wait in read.approvals}
+    hosts = {call.key for call in (read.info.pending if read.info else ()) if call.state == WAITING_FOR_INPUT}
     at = 0
     for message in read.messages:
         if message.turn > at:
@@ -167,7 +173,9 @@ def _transcript(read: Session, *, full: bool) -> None:
         if message.seq not in shown_below:
             _message(message, read.wholes, full=full)
             for call in calls.get(message.seq, ()):
-                _call(call, results, read.wholes, full=full)
+                _call(call, results, read.wholes, hosts=call.key in hosts, full=full)
+                if call.key in asked:
+                    _approval(asked[call.key])
     for number in range(at + 1, max(turns, default=0) + 1):
         _turn(turns.get(number), number)
 
@@ -203,8 +211,24 @@ def _message(message: StoredMessage, wholes: Mapping[int, str], *, full: bool) -
         output.show(f"{place}  {role}")
 
 
-def _call(call: CallInfo, results: Mapping[int, StoredMessage], wholes: Mapping[int, str], *, full: bool) -> None:
+def _approval(wait: WaitInfo) -> None:
+    """What a person was asked about a call, and said."""
+    by = "" if wait.decided_by is None else f" by {output.line(wait.decided_by)}"
+    instead = "" if wait.changed is None else f" with {output.line(wait.changed, 200)}"
+    output.show(output.dim(f"         approval: {wait.decision or 'nobody has decided'}{by}{instead}"))
+
+
+def _call(
+    call: CallInfo,
+    results: Mapping[int, StoredMessage],
+    wholes: Mapping[int, str],
+    *,
+    hosts: bool,
+    full: bool,
+) -> None:
     state = "in doubt or running" if call.state is CallState.STARTED else str(call.state)
+    if hosts:
+        state = WAITING_FOR_INPUT
     by = f" by {call.settled_by}" if call.settled_by is not None and call.settled_by != "run" else ""
     wanted = f"{output.line(call.name)}({output.line(call.arguments, 200)})"
     output.show(f"      -> {wanted}  {output.coloured(call.state, state)}{by}  {output.dim(output.line(call.id))}")

@@ -21,7 +21,8 @@ class StatefulResult:
     `status` says which way: `completed`; `hit_round_limit` (answered without tools at the limit); `cancelled` and
     `stopped` (by the caller's task, by a stop event or `request_stop`); `pending_tools` (calls in doubt wait for a
     person), `awaiting_approval` and `waiting_for_input` (calls wait for `approve` or `deny`, or for `submit_results`;
-    nothing is held meanwhile). With open calls in `pending_tool_calls` the session takes no input until they are resumed or aborted.
+    nothing is held meanwhile). With open calls in `pending_tool_calls` the session takes no input until they are
+    resumed or aborted.
     """
 
     session_id: SessionId

@@ -1,4 +1,4 @@
-"""`python -m tests.people.app FOLDER URL COMMAND ...`: one process's life of the app; prints what came of it as JSON."""
+"""`python -m tests.people.app FOLDER URL COMMAND ...`: a process's life of the app; prints what came of it as JSON."""
 
 from __future__ import annotations
 

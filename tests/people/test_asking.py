@@ -20,7 +20,7 @@ from power_loop import (
 from power_loop.engine.calls import arguments_hash
 from power_loop.testing import Reply
 from power_loop.testing.clock import ManualClock, world
-from tests.people.kit import S, Desk, service, states, texts, waiting
+from tests.people.kit import Desk, S, service, states, texts, waiting
 
 pytestmark = pytest.mark.acceptance("B8")
 

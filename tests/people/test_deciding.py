@@ -21,7 +21,8 @@ from power_loop import (
 from power_loop.errors import SessionClosedError
 from power_loop.testing import Reply
 from power_loop.testing.clock import ManualClock, world
-from tests.people.kit import S, Desk, seen_by_the_model, states, texts, waiting
+from power_loop.testing.script import Call
+from tests.people.kit import Desk, S, seen_by_the_model, states, texts, waiting
 
 pytestmark = pytest.mark.acceptance("B8")
 
@@ -241,11 +242,7 @@ async def test_bad_decisions_change_nothing_and_say_what_is_wrong(desk: Desk) ->
 async def test_an_approval_is_for_one_call_also_where_its_id_comes_again(desk: Desk) -> None:
     """Providers reuse ids: what was approved for the first says nothing of the second, nor does its hash."""
     pay = desk.tool("pay", approval=True)
-    desk.server.use([])
-    one = Reply.calling(("pay", {"what": "little"}))
-    two = Reply.calling(("pay", {"what": "much"}))
-    same = [Reply(calls=tuple(type(call)(name=call.name, arguments=call.arguments, id="call_1") for call in reply.calls))
-            for reply in (one, two)]  # fmt: skip
+    same = [Reply(calls=(Call(name="pay", arguments={"what": what}, id="call_1"),)) for what in ("little", "much")]
     desk.server.use([*same, Reply(text="done")])
     async with desk.loop(pay) as loop:
         await loop.create_session(S)

@@ -12,7 +12,7 @@ import pytest
 from power_loop import CallSettledError, SessionPendingError, SessionState, Status, Tool, ToolChangedError, tool
 from power_loop.testing import Reply
 from tests.loop.kit import until
-from tests.people.kit import S, STAY, Desk, seen_by_the_model, states, texts, waiting
+from tests.people.kit import STAY, Desk, S, seen_by_the_model, states, texts, waiting
 
 pytestmark = pytest.mark.acceptance("B8")
 
@@ -240,9 +240,8 @@ async def test_a_tool_that_changed_or_went_since_the_approval_never_runs_another
     async with desk.loop(model=False) as loop:
         await loop.approve(S, made.pending_tool_calls[0].id, arguments=arguments)
     for tools in ([other_pay(desk)], []):
-        async with desk.loop(*tools, tool_drift="refuse") as loop:
-            async with desk.unchanged(ToolChangedError):
-                await loop.resume(S)
+        async with desk.loop(*tools, tool_drift="refuse") as loop, desk.unchanged(ToolChangedError):
+            await loop.resume(S)
     async with desk.loop(other_pay(desk)) as loop:
         assert waiting(await loop.resume(S)) == [("pay", "awaiting_approval")], "the other one still waits"
         await loop.approve(S, made.pending_tool_calls[1].id)

@@ -22,7 +22,7 @@ from power_loop import (
 )
 from power_loop.errors import SessionClosedError
 from power_loop.testing import Reply
-from tests.people.kit import S, SCHEMA, STAY, Desk, seen_by_the_model, states, texts, waiting
+from tests.people.kit import SCHEMA, STAY, Desk, S, seen_by_the_model, states, texts, waiting
 
 pytestmark = pytest.mark.acceptance("B6")
 
