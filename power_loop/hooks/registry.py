@@ -174,6 +174,10 @@ class Hooks:
         """Whether anything is registered at a point: without, neither a view nor a `run` is needed."""
         return point in self._guards or point in self._observers
 
+    def guarded(self, point: AnyPoint) -> bool:
+        """Whether there are guards at a point: without, whatever passes it proceeds."""
+        return point in self._guards
+
     async def run(self, point: Point[V, D], view: V) -> Ruling[V, D]:
         """Ask the guards of a point and tell its observers. Nothing is recorded in here.
 
@@ -184,11 +188,15 @@ class Hooks:
         If it is cancelled, so is the function that runs, and no other is entered; only that leaves it.
         """
         guards, observers = self._guards.get(point, ()), self._observers.get(point, ())
-        ruling = await _decided(point, guards, view)
-        if observers:
-            told = await asyncio.gather(*(_told(point, hook, ruling) for hook in observers))
-            ruling = Ruling(ruling.verdict, ruling.view, (*ruling.problems, *filter(None, told)))
-        return ruling
+        return await _heard(point, observers, await _decided(point, guards, view))
+
+    async def decide(self, point: Point[V, D], view: V) -> Ruling[V, D]:
+        """The first half of `run`: ask the guards."""
+        return await _decided(point, self._guards.get(point, ()), view)
+
+    async def tell(self, point: Point[V, D], ruling: Ruling[V, D]) -> Ruling[V, D]:
+        """The other half: tell the observers."""
+        return await _heard(point, self._observers.get(point, ()), ruling)
 
 
 def _add(hooks: dict[AnyPoint, tuple[Hook, ...]], point: AnyPoint, hook: Hook) -> None:
@@ -209,6 +217,13 @@ async def _decided(point: Point[V, D], guards: tuple[Hook, ...], view: V) -> Rul
         if not isinstance(verdict, _REPLACEMENTS):
             break
     return Ruling(verdict, view)
+
+
+async def _heard(point: Point[V, D], observers: tuple[Hook, ...], ruling: Ruling[V, D]) -> Ruling[V, D]:
+    if not observers:
+        return ruling
+    told = await asyncio.gather(*(_told(point, hook, ruling) for hook in observers))
+    return Ruling(ruling.verdict, ruling.view, (*ruling.problems, *filter(None, told)))
 
 
 def _taken(point: Point[V, D], hook: Hook, view: V, verdict: Any) -> tuple[D, V] | Problem:

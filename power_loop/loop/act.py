@@ -7,12 +7,24 @@ from collections.abc import Sequence
 
 from llm_client.messages import ToolMessage, parse, text_of, wire
 from power_loop.engine import facts as f
-from power_loop.engine.calls import CallState, SettledBy, edited
+from power_loop.engine.calls import CallState, SettledBy
 from power_loop.engine.recover import Verdict, in_doubt
 from power_loop.engine.snapshot import CallView
+from power_loop.loop.hooked_calls import (
+    Again,
+    batch_denied,
+    before_call,
+    has_ended,
+    looked_at,
+    looked_at_unrun,
+    run_call,
+    runs_with,
+    told_of_change,
+)
 from power_loop.loop.outputs import in_short
-from power_loop.loop.running import Outcome, Ready, context_of, outcome_of
-from power_loop.loop.stop import give_up
+from power_loop.loop.passed import Refused
+from power_loop.loop.running import Outcome, Ready, context_of
+from power_loop.loop.stop import Stopped, give_up
 from power_loop.loop.turn import Ending, Turn
 from power_loop.loop.watching import seen_call
 from power_loop.tools import ArgumentsInvalid, Done, NotDone, Unknown, ask_reconcile, encoded
@@ -35,6 +47,7 @@ async def act(turn: Turn, batch: Sequence[tuple[CallView, Verdict]]) -> None:
             await _report_or_leave(turn, call, verdict)
         elif _is_open(turn, call) and (passed := await _gated(turn, call)):
             ready.append(passed)
+        turn.passed.check()
     await _hand_over(turn, [item for item in ready if item.tool.external])
     if ours := [item for item in ready if not item.tool.external]:
         await turn.record(f.CallsStarted(**turn.stamp, calls=tuple(item.call.key for item in ours)))
@@ -45,25 +58,45 @@ async def act(turn: Turn, batch: Sequence[tuple[CallView, Verdict]]) -> None:
 async def _hand_over(turn: Turn, calls: Sequence[Ready]) -> None:
     """Calls whose result the host gives: from here on they wait for it, on disk with whatever comes next."""
     if calls:
-        waits = tuple(f.Wait(key=item.call.key, arguments=_text(item.call)) for item in calls)
+        waits = tuple(f.Wait(key=item.call.key, arguments=runs_with(item.call)) for item in calls)
         await turn.record(f.ResultsAwaited(**turn.stamp, calls=waits), hold=True)
 
 
 async def _run(turn: Turn, ready: Sequence[Ready]) -> None:
     """Run started calls, all at once, and record each outcome as it comes."""
-    running = {asyncio.create_task(outcome_of(turn, item), name=f"call {item.call.id}"): item for item in ready}
+    running = {asyncio.create_task(run_call(turn, item), name=f"call {item.call.id}"): item for item in ready}
     try:
         while running:
             done = await turn.stop.first(running)
             for task in done:
                 outcome, item = task.result(), running.pop(task)
                 turn.gear.world.reached("loop.call_returned")
+                if isinstance(outcome, Again):
+                    running |= await _again(turn, item, outcome)
+                    continue
                 # What came in together is one commit; while others run, nothing waits for longer than that.
                 hold = not running or task is not done[-1]
                 await _settle(turn, item.call, outcome, SettledBy.RUN, hold=hold)
+    except Stopped:
+        await give_up(running)
+        for task, item in running.items():  # those whose results hooks were looking at
+            if task.done() and not task.cancelled() and isinstance(outcome := task.result(), Outcome):
+                await _settle(turn, item.call, outcome, SettledBy.RUN)
+        raise
     except BaseException:
         await give_up(running)
         raise
+
+
+async def _again(
+    turn: Turn, item: Ready, again: Again
+) -> dict[asyncio.Task[Outcome] | asyncio.Task[Outcome | Again], Ready]:
+    """Start a call once more; or end it, where the turn is to stop."""
+    if turn.stop.requested or turn.passed.stop is not None:
+        return {asyncio.create_task(looked_at(turn, item.call, again.outcome)): item}
+    await turn.record(f.CallsStarted(**turn.stamp, calls=(item.call.key,)))
+    turn.gear.world.reached("loop.calls_started")
+    return {asyncio.create_task(run_call(turn, again.ready), name=f"call {item.call.id}"): again.ready}
 
 
 async def _reconciled(turn: Turn, call: CallView) -> bool:
@@ -71,7 +104,7 @@ async def _reconciled(turn: Turn, call: CallView) -> bool:
     tool = turn.gear.tool(call.name)
     assert tool is not None
     try:
-        arguments = tool.arguments(_text(call))
+        arguments = tool.arguments(runs_with(call))
     except ArgumentsInvalid:
         return False
     await turn.flush()  # asking may take long: what is known by now is recorded first
@@ -95,6 +128,9 @@ async def _report_or_leave(turn: Turn, call: CallView, verdict: Verdict) -> None
 
 async def _gated(turn: Turn, call: CallView) -> Ready | None:
     """The call, if its tool is there and takes its arguments; else it never runs, and its result is what is wrong."""
+    if (denied := batch_denied(turn, call)) is not None:
+        await _refuse(turn, call, denied.text, denied.state)
+        return None
     tool = turn.gear.tool(call.name)
     if tool is None:
         offered = ", ".join(turn.gear.tools.names) or "none"
@@ -114,10 +150,15 @@ async def _gated(turn: Turn, call: CallView) -> Ready | None:
             await _refuse(turn, call, f"[denied] {no}", CallState.DENIED)
             return None
     try:
-        return Ready(call, tool, tool.arguments(_text(call)))
+        ready = Ready(call, tool, tool.arguments(runs_with(call)))
     except ArgumentsInvalid as error:
         await _refuse(turn, call, f"Error: {error}")
         return None
+    guarded = await before_call(turn, ready)
+    if isinstance(guarded, Refused):
+        await _refuse(turn, call, guarded.text, guarded.state)
+        return None
+    return guarded
 
 
 async def _refuse(turn: Turn, call: CallView, text: str, state: CallState = CallState.FAILED) -> None:
@@ -132,12 +173,12 @@ async def _settle(turn: Turn, call: CallView, outcome: Outcome, by: SettledBy, *
     `hold` lets it wait for the commit of whatever comes next; only where nothing else runs meanwhile. The last one is
     under way when this returns: the model may be asked what to do with the results.
     """
+    outcome = await looked_at_unrun(turn, call, outcome, by)
+    has_ended(turn, call, outcome)
     seq = call.key.seq + 1 + call.key.ordinal
     ran = by in (SettledBy.RUN, SettledBy.RECONCILE)
     shown, output = await in_short(turn, call, seq, outcome.text, ran=ran)
-    if _text(call) != call.arguments:
-        shown = edited(shown, _text(call))
-    body = wire(ToolMessage(content=shown, tool_call_id=call.id))
+    body = wire(ToolMessage(content=told_of_change(turn, call, shown), tool_call_id=call.id))
     facts: list[f.Fact] = [
         f.CallSettled(
             **turn.stamp,
@@ -185,11 +226,6 @@ def _settled(turn: Turn, call: CallView, text: str) -> f.CallSettled:
     body = wire(ToolMessage(content=text, tool_call_id=call.id))
     message = f.NewMessage(seq=call.key.seq + 1 + call.key.ordinal, role="tool", body=body)
     return f.CallSettled(**turn.stamp, key=call.key, state=CallState.DENIED, settled_by=SettledBy.GATE, message=message)
-
-
-def _text(call: CallView) -> str:
-    """What a call runs with: what the model wrote, or what a person approved in its place."""
-    return call.arguments if call.approved is None else call.approved
 
 
 def _is_open(turn: Turn, call: CallView) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 
 from power_loop.engine import facts as f
 from power_loop.engine.snapshot import CallView
+from power_loop.loop.hooked_calls import before_approval
 from power_loop.loop.running import context_of
 from power_loop.loop.turn import Turn
 from power_loop.tools import ArgumentsInvalid, ask_approval
@@ -25,7 +26,10 @@ async def ask_approvals(turn: Turn, calls: Sequence[CallView]) -> None:
         Stopped: somebody stopped the turn; whether these calls need an approval is asked again by whoever resumes it.
     """
     waits = []
-    for call in calls:
+    for asked in calls:
+        call = await before_approval(turn, asked, turn.gear.tool(asked.name))
+        if call is None:
+            continue
         needed, reason = await _needed(turn, call)
         if needed:
             expires = turn.gear.config.approval_timeout

@@ -11,6 +11,7 @@ from llm_client.messages import AssistantMessage, ToolCall, text_of, wire
 from llm_client.service import ChatRequest, Usage
 from power_loop.engine import facts as f
 from power_loop.errors import ContextOverflowError, OutputInvalidError
+from power_loop.loop import hooked
 from power_loop.loop.last_word import Objection, stopped_early, wrong_output
 from power_loop.loop.model import Heard, answered
 from power_loop.loop.spending import within_budget
@@ -59,7 +60,7 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
             model=answer.model,
             usage=answer.usage,
             milliseconds=milliseconds,
-            cost=turn.gear.cost(answer.model, answer.usage),
+            cost=0.0 if heard.skipped else turn.gear.cost(answer.model, answer.usage),
             context=turn.context(answer.usage, heard.body) if purpose == "answer" else None,
         )
         if purpose == "answer":
@@ -70,6 +71,7 @@ async def ask(turn: Turn, *, wrap_up: bool = False) -> None:
             f"the model {answer.model} answered twice without text and without calls (finish reason "
             f"{answer.finish_reason!r}); nothing of it is stored; resume() asks again"
         )
+    heard, spent = await hooked.answer_appended(turn, heard, spent)
     if answer.message.tool_calls:
         await _take_calls(turn, heard, spent)
     elif (objection := await _objection(turn, heard, spent, wrap_up=wrap_up)) is not None:
@@ -144,7 +146,10 @@ async def _objection(turn: Turn, heard: Heard, spent: f.ModelCall, *, wrap_up: b
     except OutputInvalidError:
         await turn.record(f.AnswerDropped(**turn.stamp, model_call=replace(spent, purpose="dropped", context=None)))
         raise
-    return None if wrap_up else wrong or stopped_early(turn)
+    if wrap_up:
+        return None
+    async with hooked.paid(turn, spent):
+        return wrong or stopped_early(turn) or await hooked.turn_end(turn, text)
 
 
 async def _go_on(turn: Turn, heard: Heard, spent: f.ModelCall, objection: Objection) -> None:
@@ -185,7 +190,18 @@ async def _take_last_word(turn: Turn, heard: Heard, spent: f.ModelCall, *, wrap_
 
 
 async def _answer(turn: Turn, request: ChatRequest) -> tuple[Heard, int]:
-    """One answer and how long it took, in milliseconds; streamed only if somebody listens."""
+    """One answer that hooks let pass, or gave in its place, and how long it took, in milliseconds."""
+    while True:
+        asked = await hooked.model_request(turn, request)
+        if isinstance(asked, Heard):
+            return asked, 0
+        heard, milliseconds = await _said(turn, asked)
+        if (kept := await hooked.model_answer(turn, heard, milliseconds)) is not None:
+            return kept, milliseconds
+
+
+async def _said(turn: Turn, request: ChatRequest) -> tuple[Heard, int]:
+    """What the model says, and how long it took; streamed only if somebody listens."""
     clock = turn.gear.world.monotonic
     begun = clock()
     await within_budget(turn)

@@ -21,6 +21,7 @@ from power_loop.engine.decide import (
     Watch,
     decide,
 )
+from power_loop.loop import hooked
 from power_loop.loop.accounting import account
 from power_loop.loop.act import act
 from power_loop.loop.approvals import ask_approvals
@@ -50,9 +51,12 @@ async def drive(turn: Turn) -> Ending:
         StoreError: the store refused; nothing more was recorded.
     """
     try:
+        await hooked.turn_start(turn)
         await account(turn)
         while not isinstance(step := decide(turn.snapshot, turn.limits), Rest):
             turn.stop.check()
+            if not await hooked.before(turn, step):
+                continue
             match step:
                 case AskModel(wrap_up):
                     await ask(turn, wrap_up=wrap_up)

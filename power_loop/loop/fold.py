@@ -12,6 +12,7 @@ from power_loop.config import AgentLoopConfig
 from power_loop.engine import facts as f
 from power_loop.engine.limits import Limits
 from power_loop.errors import ContextOverflowError, WindowTooSmallError
+from power_loop.loop import hooked
 from power_loop.loop.spending import within_budget
 from power_loop.loop.summaries import Summaries
 from power_loop.loop.turn import Turn
@@ -45,6 +46,9 @@ async def fold(turn: Turn, *, full: bool = False) -> None:
         handle=turn.handle,
     )
     check_fits(window, turn.limits)
+    if (reason := await hooked.compaction_start(turn, full=full)) is not None:
+        await _failed(turn, window, Tried(None, [(hooked.BY, reason)]), ())
+        return
     tried = await make_room(window, turn.gear.config, turn.limits, full=full)
     if tried.compaction is None and turn.snapshot.overflowed:
         tried = Tried((await climb(LAST_RESORT, window)).compaction, tried.failures)
@@ -57,6 +61,7 @@ async def fold(turn: Turn, *, full: bool = False) -> None:
         f.CompactionFailed(**turn.stamp, strategy=strategy, reason=reason) for strategy, reason in tried.failures[-1:]
     ]
     await turn.record(*failed, compacted(tried.compaction, turn.stamp, turn.next_seq, turn.limits.window, summaries))
+    await hooked.compaction_end(turn, tried.compaction)
 
 
 async def make_room(window: Window, config: AgentLoopConfig, limits: Limits, *, full: bool) -> Tried:

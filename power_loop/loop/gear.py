@@ -9,6 +9,7 @@ from typing import Final
 from llm_client.service import LLMService, Usage
 from power_loop.config import AgentLoopConfig
 from power_loop.events import Hub
+from power_loop.hooks import Hooks
 from power_loop.rules import priced
 from power_loop.tools import Tool, ToolRegistry
 from power_loop.transcript.measure import Measure
@@ -26,6 +27,7 @@ class Gear:
     tools: ToolRegistry
     config: AgentLoopConfig
     world: World
+    hooks: Hooks = field(default_factory=Hooks)
     recaller: Tool | None = None
     """Reads results that are shown in short. None: there is no store to read from."""
     measures: dict[str | None, Measure] = field(default_factory=dict)

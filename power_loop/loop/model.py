@@ -23,6 +23,8 @@ class Heard:
     answer: Answer
     body: str
     provider: str | None
+    skipped: bool = False
+    """A guard gave it: no model was asked."""
 
 
 async def answered(gear: Gear, request: ChatRequest, *, streamed_to: Turn | None = None) -> Heard:

@@ -28,6 +28,8 @@ class Ready:
     call: CallView
     tool: Tool
     arguments: Arguments
+    retries: int = 0
+    """How often guards had it run again."""
 
 
 @dataclass(frozen=True, slots=True)

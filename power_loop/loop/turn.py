@@ -18,6 +18,7 @@ from power_loop.errors import ContextOverflowError, PowerLoopError
 from power_loop.events import Event
 from power_loop.loop.brief import Brief
 from power_loop.loop.gear import Gear
+from power_loop.loop.passed import Passed
 from power_loop.loop.stepping import STEPS, Stepping
 from power_loop.loop.stop import StopSignal
 from power_loop.rules import Spent
@@ -110,6 +111,7 @@ class Turn:
         self.since = gear.world.monotonic()
         self.usage = Usage(prompt_tokens=0, completion_tokens=0)
         self.ending: Ending | None = None
+        self.passed = Passed()
         self.rounds = 0
         self._sink = sink
         self._held: list[f.Fact] = []

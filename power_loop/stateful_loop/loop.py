@@ -11,6 +11,7 @@ from power_loop.events import Event, Feed
 from power_loop.loop.structured import OutputSpec
 from power_loop.shielding import uncancelled
 from power_loop.stateful_loop import inputs
+from power_loop.stateful_loop.admitting import admitted
 from power_loop.stateful_loop.conductor import IfBusy, Manner, OnPending
 from power_loop.stateful_loop.deciding import Deciding
 from power_loop.stateful_loop.following import Following
@@ -218,6 +219,9 @@ class StatefulAgentLoop(Deciding, Following):
         inputs.one_of("on_pending", on_pending, ("raise", "resume", "abort"))
         inputs.one_of("if_busy", manner.if_busy, ("wait", "raise", "steer"))
         inputs.stop_event(manner.stop_event)
+        wanted = await admitted(self._hooks, wanted)
+        if wanted.pinned:
+            self._check_fits(wanted.body)
         if self._check_message is not None:
             self._check_message(wanted.body)  # stored, it would stand in the way of every later request
         if self._llm is None and wanted.create is None:
@@ -232,8 +236,6 @@ class StatefulAgentLoop(Deciding, Following):
         self, user_input: object, session_id: object, request_id: object, metadata: object, pin: object
     ) -> Input:
         body = inputs.user_message(user_input)
-        if pin:
-            self._check_fits(body)
         request = None if request_id is None else inputs.short_text("request_id", request_id)
         own = None if request is None else inputs.session_of_request(request)
         create = self._new_session(own) if session_id is None else None

@@ -21,6 +21,7 @@ from power_loop.errors import (
     PowerLoopError,
     WindowTooSmallError,
 )
+from power_loop.hooks import Hooks
 from power_loop.loop.gear import Gear
 from power_loop.shielding import uncancelled
 from power_loop.sink import Listeners, MessageSink, SinkLimits
@@ -53,6 +54,7 @@ class Sessions(Looking):
         config: AgentLoopConfig | None = None,
         sinks: Sequence[MessageSink] = (),
         sink_limits: SinkLimits | None = None,
+        hooks: Hooks | None = None,
         world: World | None = None,
     ) -> None:
         if (db_path is None) == (store is None):
@@ -65,6 +67,7 @@ class Sessions(Looking):
                 "world": (world, ("now", "new_id", "reached")),
                 "sinks": (sinks, ("__iter__",)),
                 "sink_limits": (sink_limits, ("queued_facts",)),
+                "hooks": (hooks, ("at", "decide", "tell")),
             }
         )
         if not problems:
@@ -87,6 +90,7 @@ class Sessions(Looking):
         self._recall = recall_tool
         self._sinks = tuple(sinks)
         self._sink_limits = sink_limits
+        self._hooks = Hooks() if hooks is None else hooks
         self._opening: asyncio.Task[Conductor] | None = None
         self._closed = False
 
@@ -325,7 +329,14 @@ class Sessions(Looking):
             return (await store.output(SessionId(session), handle))[offset : offset + limit]
 
         recaller = self._recall(read, self.config.shown_at_once)
-        gear = Gear(llm=self._llm, tools=self.tools, config=self.config, world=self._world, recaller=recaller)
+        gear = Gear(
+            llm=self._llm,
+            tools=self.tools,
+            config=self.config,
+            world=self._world,
+            hooks=self._hooks,
+            recaller=recaller,
+        )
         return Conductor(store, Runner(store, gear, Listeners(self._sinks, self._sink_limits)), self.config)
 
     async def _stop(self, drain: float) -> None:
