@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from power_loop import AgentLoopConfig, Hooks, StatefulAgentLoop, Status, Tool, tool
+from power_loop import AgentLoopConfig, Hooks, StatefulAgentLoop, Status, Tool, World, tool
+from power_loop import hooks as h
 from power_loop.compaction.strategies import SlidingWindow
 from power_loop.store.sqlite.doctor import Grade, examine
 from power_loop.testing import Asked, Reply, ScriptedServer
 from tests.loop.kit import history_is_valid, output_of, python, service
 
 WINDOW: Final[dict[str, Any]] = {"context_window": 1000, "compact_at": 0.8, "compaction": SlidingWindow(turns=1)}
+PLACED: Final[dict[str, tuple[h.Point[Any, Any], str | None]]] = {
+    **{point.name: (point, None) for point in h.POINTS if point is not h.MESSAGE_APPEND},
+    **{f"MESSAGE_APPEND {role}": (h.MESSAGE_APPEND, role) for role in ("assistant", "tool", "user")},
+}
+"""The points that a turn passes, by name, and the role of the message. A note of `MEMORY_RECALL` is the `user`'s."""
 BEFORE: Final = "a long story about nothing much, told twice. " * 10
 FULL: Final = {"prompt_tokens": 900, "completion_tokens": 10, "total_tokens": 910}
 SMALL: Final = {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}
@@ -100,7 +106,13 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    folder: Path, hooks: Hooks, *, script: Any = model, more: tuple[Tool, ...] = (), **settings: Any
+    folder: Path,
+    hooks: Hooks,
+    *,
+    script: Any = model,
+    more: tuple[Tool, ...] = (),
+    world: World | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Stage]:
     looked: list[str] = []
     broken: list[int] = []
@@ -123,6 +135,7 @@ async def staged(
             db_path=folder / "agent.db",
             tools=[look, breaks, *more],
             hooks=hooks,
+            world=world,
             config=AgentLoopConfig(**{**WINDOW, **settings}),
         )
         async with loop:

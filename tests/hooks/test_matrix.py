@@ -15,7 +15,7 @@ from power_loop import Hooks, InputInvalidError, Status
 from power_loop import hooks as h
 from power_loop.engine.calls import CallState
 from power_loop.hooks.verdicts import Verdict
-from tests.hooks.stage import BEFORE, Stage, dead, staged
+from tests.hooks.stage import BEFORE, PLACED, Stage, dead, staged
 
 pytestmark = pytest.mark.acceptance("G1")
 
@@ -30,14 +30,9 @@ VERDICTS: Final[dict[str, Verdict]] = {
     "ReplaceArguments": h.ReplaceArguments({"where": "there"}),
 }
 FAULTS: Final = ("raises", "hangs", "nonsense")
-PLACES: Final[dict[str, tuple[h.Point[Any, Any], str | None]]] = {
-    **{point.name: (point, None) for point in h.POINTS if point is not h.MESSAGE_APPEND},
-    **{f"MESSAGE_APPEND {role}": (h.MESSAGE_APPEND, role) for role in ("assistant", "tool", "user")},
-}
-"""A note of `MEMORY_RECALL` is the `user`'s message that is stored within a turn."""
 CASES: Final = [
     (place, word)
-    for place, (point, _) in PLACES.items()
+    for place, (point, _) in PLACED.items()
     for word in (*(verdict.__name__ for verdict in point.verdicts), *FAULTS)
 ]
 
@@ -86,7 +81,7 @@ def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_verdict_ends_in_a_valid_history_with_a_truthful_status(
     tmp_path: Path, died: Path, place: str, word: str, resumed: bool
 ) -> None:
-    point, role = PLACES[place]
+    point, role = PLACED[place]
     guard, hooks = Once(role, word), Hooks()
     hooks.guard(point, guard, timeout=0.05, name="ours")
     if role == "user":
@@ -183,7 +178,7 @@ async def happened(
             assert sorted(state for state, _ in results) == ["failed", "succeeded"]
             told = "[This result was withheld: guard ours" if reason else "other words"
             assert sum(text.startswith(told) for _, text in results) == 1
-        case ((h.CALL_END | h.CALL_ERROR | h.BATCH_END | h.ROUND_END), "Stop"):
+        case ((h.CALL_END | h.CALL_ERROR | h.BATCH_END | h.ROUND_END | h.COMPACTION_START), "Stop"):
             assert results == [("succeeded", "seen here"), ("failed", "Error: LookupError: broken")]
             assert len(asked) == 2 - resumed, "the model is not asked"
         case h.COMPACTION_START, "Skip":
