@@ -48,7 +48,7 @@ class SettledBy(StrEnum):
 
     RUN = "run"
     GATE = "gate"
-    """The call was refused before its function: unknown tool, invalid arguments."""
+    """The call was refused before its function: unknown tool, invalid arguments, a guard."""
     RECONCILE = "reconcile"
     REPORT = "report"
     PERSON = "person"

@@ -88,17 +88,19 @@ TURN_START: Final[Point[v.TurnStart, TurnStartVerdict]] = Point(
 MEMORY_RECALL: Final[Point[v.MemoryRecall, MemoryRecallVerdict]] = Point(
     "MEMORY_RECALL", v.MemoryRecall, get_args(MemoryRecallVerdict), closed=_stop, replaced=replacing.recalled
 )
-"""Before the first request for an input: what does the app remember that belongs to it? On resume too, as long as no
-answer to the input is stored.
+"""Before the first request for an input, also one that steers: what does the app remember that belongs to it? On resume
+too, as long as neither an answer to the input nor its note is stored. `text` is of all input that nobody was asked
+about.
 
-`ReplaceText`: the text is stored as a note behind the input before the model is asked. A later guard sees it as
-`recalled`, and what it gives stands in its place.
+`ReplaceText`: the text is stored as a note behind the input, under the line `[From memory]`, before the model is asked.
+A later guard sees it as `recalled`, and what it gives stands in its place.
 """
 
 ROUND_START: Final[Point[v.RoundStart, RoundStartVerdict]] = Point(
     "ROUND_START", v.RoundStart, get_args(RoundStartVerdict), closed=_stop
 )
-"""At the beginning of each round, before history is folded or the model asked; `round` is the one that begins.
+"""At the beginning of each round, before history is folded or the model asked; `round` is the one that begins. Also
+before the wrap-up at the limit of rounds.
 
 `Stop`: the model is not asked; every call so far has its result.
 """
@@ -110,14 +112,15 @@ MODEL_REQUEST: Final[Point[v.ModelRequest, ModelRequestVerdict]] = Point(
 client within one request.
 
 `ReplaceRequest`: that is sent, this once; what is stored stays as it is. A request whose history an endpoint would
-refuse counts as a failure of the guard. `Skip`: the model is not asked, and the text is the last word of the turn; it
-costs nothing. `Stop`: the model is not asked.
+refuse counts as a failure of the guard. `Skip`: the model is not asked, and the text is the last word of the turn, of
+the model `hook`; it costs nothing. `Stop`: the model is not asked.
 """
 
 MODEL_ANSWER: Final[Point[v.ModelAnswer, ModelAnswerVerdict]] = Point(
     "MODEL_ANSWER", v.ModelAnswer, get_args(ModelAnswerVerdict), closed=_stop, replaced=replacing.answer
 )
-"""When an answer has come whole, before it is stored. What was streamed of it is out already.
+"""When an answer has come whole, before it is stored; also an empty one, which is not. What was streamed of it is out
+already.
 
 `ReplaceText`: stored in the place of the answer's text; its calls stay. `Retry`: the answer is thrown away, its cost
 counted, and the same request made again. `Stop`: the answer is thrown away, its cost counted.
@@ -126,8 +129,8 @@ counted, and the same request made again. `Stop`: the answer is thrown away, its
 BATCH_START: Final[Point[v.BatchStart, BatchStartVerdict]] = Point(
     "BATCH_START", v.BatchStart, get_args(BatchStartVerdict), closed=_denied
 )
-"""Before calls are taken up together: the calls of an answer, and on resume those that are still open. They are in the
-ledger by now, and nothing of them is checked yet.
+"""Before calls are taken up together: the calls of an answer, and on resume those of it that never ran and wait for
+nobody. They are in the ledger by now, and nothing of them is checked or asked about yet.
 
 `Deny`: none of them runs; the reason is the result of each, and the model is asked what to do then. `Stop`: none of
 them runs; they stay open, `resume` or `abort_pending` goes on.
@@ -137,21 +140,25 @@ CALL_START: Final[Point[v.CallStart, CallStartVerdict]] = Point(
     "CALL_START", v.CallStart, get_args(CallStartVerdict), closed=_denied, replaced=replacing.arguments
 )
 """Before each run of a call, a repeated one included, once its tool is found and takes its arguments, and before it is
-recorded as started.
+recorded as started. A call that may need an approval passes it before anybody is asked, so that a person is asked about
+what guards left of it; once it is approved and runs, it passes again, and shows what was approved.
 
 `ReplaceArguments`: the function gets these, if the tool takes them, and else the call fails; the message that asks for
-the call keeps the model's. `Deny`: it does not run, the reason is its result. `Skip`: it does not run, the text is its
-result. `Stop`: it does not run and stays open.
+the call keeps the model's, and its result says what it ran with. Of an approved call nothing else runs than what was
+approved: other arguments than those, compared as JSON, are a denial. `Deny`: it does not run, the reason is its result.
+`Skip`: it does not run, the text is its result. A call that was started before, and is not run again, has failed: it
+may have happened. `Stop`: it does not run and stays open.
 """
 
 CALL_END: Final[Point[v.CallEnd, CallEndVerdict]] = Point(
     "CALL_END", v.CallEnd, get_args(CallEndVerdict), closed=_withheld, replaced=replacing.result
 )
 """Before a result is stored, however it came: the call ran, failed, was refused, denied, skipped, reconciled or
-reported as in doubt. Not where a person gave or aborted it outside a turn.
+reported as in doubt. Not where somebody gave, denied or aborted it outside a turn.
 
 `ReplaceText`: stored in its place, its state stays. `Stop`: the result is stored as it is, and the turn ends once those
-that run beside it have theirs. A guard that fails: a notice is stored in its place.
+that run beside it have theirs. A guard that fails, or that has not decided when the turn is stopped: a notice is stored
+in its place.
 """
 
 CALL_ERROR: Final[Point[v.CallError, CallErrorVerdict]] = Point(
@@ -160,14 +167,14 @@ CALL_ERROR: Final[Point[v.CallError, CallErrorVerdict]] = Point(
 """When a function raised or took too long, before `CALL_END`.
 
 `ReplaceText`: the result in its place; the call has failed or timed out all the same. `Retry`: it is started once more,
-with the same arguments and idempotency key; whoever retries a call of effect `once` says that repeating it is safe.
-`Stop`: the error is its result, and the turn ends as at `CALL_END`.
+under the same idempotency key, and passes `CALL_START` before; whoever retries a call of effect `once` says that
+repeating it is safe. `Stop`: the error is its result, and the turn ends as at `CALL_END`.
 """
 
 BATCH_END: Final[Point[v.BatchEnd, BatchEndVerdict]] = Point(
     "BATCH_END", v.BatchEnd, get_args(BatchEndVerdict), closed=_stop
 )
-"""When the calls of a `BATCH_START` that went on have their results.
+"""When the calls of a `BATCH_START` that went on have their results, all in one turn; not where one of them ended it.
 
 `Stop`: the results stay; the model is not asked.
 """
@@ -198,20 +205,23 @@ MESSAGE_APPEND: Final[Point[v.MessageAppend, MessageAppendVerdict]] = Point(
     "MESSAGE_APPEND", v.MessageAppend, get_args(MessageAppendVerdict), closed=_kept_out, replaced=replacing.message
 )
 """Before a message is stored: an input (also one that steers), an answer after `MODEL_ANSWER`, a result after
-`CALL_END`, a note of `MEMORY_RECALL` or `TURN_END`. `text` is the text in it; images, files and calls are not in the
-view and stay.
+`CALL_END`, a note of `MEMORY_RECALL` or `TURN_END`. `text` is the text in it, of a result the whole, before it is shown
+in short; images, files and calls are not in the view and stay. An input passes it once, in `send`, before there is a
+turn (`turn` and `round` are 0). Not for what somebody decides or gives outside a turn, nor for the loop's other notes.
 
 `ReplaceText`: stored in its place. `Stop`: the message is not stored, but for a result, which is stored as it is: its
-call has run. A guard that fails: `Stop`, and for a result a notice in its place.
+call has run. Of an input it is an `InputInvalidError` of `send`, and nothing is written; of an answer its cost is
+counted. A guard that fails: `Stop`, and for a result a notice in its place.
 """
 
 TURN_END: Final[Point[v.TurnEnd, TurnEndVerdict]] = Point(
     "TURN_END", v.TurnEnd, get_args(TurnEndVerdict), closed=_goes_on
 )
-"""When the model has said its last word, which is stored; not where the turn was stopped, failed or parked.
+"""When the model has said its last word, before it is stored as that; not at the limit of rounds, nor where a call
+ended the turn, or it was stopped, failed or parked.
 
-`Retry`: the reason is stored as a note for the model, and the turn goes on, as far as its limits let it. A guard that
-fails: the turn ends.
+`Retry`: the answer is stored, and behind it the reason as a note for the model; the turn goes on as far as its limits
+let it. A guard that fails, or that has not decided when the turn is stopped: the turn ends, completed.
 """
 
 POINTS: Final[tuple[Point[v.View, object], ...]] = cast(

@@ -29,8 +29,8 @@ class StatefulAgentLoop(Deciding, Following):
 
     `llm` and `tools` may be absent: inspecting, aborting and resolving need neither. The store is the SQLite file at
     `db_path`, opened at the first use, or a `store` of yours, which stays yours to close. `create`: None makes a
-    missing file, True also begins anew in one of 0 bytes, False wants a database that is there. Bound to one event
-    loop.
+    missing file, True also begins anew in one of 0 bytes, False wants a database that is there. `hooks` are asked and
+    told at the points of every turn. Bound to one event loop.
 
     Every method raises only `PowerLoopError`s, each with a stable `code`, and where it raises before a turn began,
     nothing was written.
@@ -79,7 +79,8 @@ class StatefulAgentLoop(Deciding, Following):
             SessionNotFoundError, SessionArchivedError, SessionClosedError: it takes no input. Nothing was written.
             SessionPendingError: calls are open and `on_pending` is `raise`. Nothing was written.
             SessionBusyError: another turn runs and `if_busy` is `raise`. Nothing was written.
-            InputInvalidError, NotConfiguredError: an argument breaks a rule, or there is no model. Nothing was written.
+            InputInvalidError, NotConfiguredError: an argument breaks a rule, a hook refuses the input, or there is no
+                model. Nothing was written.
             WindowTooSmallError: an input to pin, or a new session's system prompt, is larger than the window: nothing
                 was written. Or all that must stay is: the input stays.
             ModelCapabilityError: the endpoint takes no such parts. Nothing was written.
