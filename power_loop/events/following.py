@@ -17,7 +17,7 @@ from power_loop.errors import (
 from power_loop.events.hub import Heard, Hub, Subscription
 from power_loop.events.live import SessionEvent
 from power_loop.store.contract import EventPage, SessionStore
-from power_loop.store.records import StoredEvent
+from power_loop.store.replaying import StoredEvent
 from power_loop.values import SessionId
 
 PAGE: Final = 100

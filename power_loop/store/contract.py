@@ -12,7 +12,6 @@ from power_loop.store.reads import History
 from power_loop.store.records import (
     CallInfo,
     CompactionInfo,
-    EventPage,
     QueuedInput,
     SessionInfo,
     StoredMessage,
@@ -20,6 +19,7 @@ from power_loop.store.records import (
     UsageInfo,
     WaitInfo,
 )
+from power_loop.store.replaying import EventPage
 from power_loop.store.spending import Spending
 from power_loop.store.transactions.begin import Begun, Claim, Input, Known, Waiting
 from power_loop.store.transactions.manage import NewSession

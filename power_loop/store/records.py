@@ -11,9 +11,8 @@ import pydantic_core
 
 from llm_client.messages import AssistantMessage, Content, Message, ToolCall, ToolMessage, parse, text_of
 from power_loop.engine.calls import WAITING_FOR_INPUT, CallState, Decision, OpenCall, SettledBy, WaitKind
-from power_loop.engine.facts import Fact, RequestedCall, context_left
+from power_loop.engine.facts import RequestedCall, context_left
 from power_loop.engine.turns import SessionState, TurnState
-from power_loop.errors import StoreDamagedError
 from power_loop.transcript.recall import handle_of
 from power_loop.values import CallKey, Effect, InputMode, SessionId
 
@@ -288,28 +287,6 @@ class QueuedInput:
     @property
     def text(self) -> str:
         return text_of(parse(self.body, None).content)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
-    """A fact with its number."""
-
-    number: int
-    at: datetime | None
-    """When it was committed; None where that is damaged."""
-    fact: Fact | StoreDamagedError
-    """As it was; or why it, and all before it since the one before, cannot be read: they are damaged or gone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventPage:
-    """Some events of a session, in order."""
-
-    key: int
-    """The session's own, which no other ever gets, not even one of the same id made after it was deleted."""
-    last: int
-    """The number of its last event: 0 if it has none."""
-    events: tuple[StoredEvent, ...]
 
 
 class SessionRow(NamedTuple):

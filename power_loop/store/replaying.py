@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,7 +18,29 @@ from power_loop.store.transactions import rows
 from power_loop.values import CallKey, SessionId, from_micros, to_micros
 
 
-def events(db: Port, session_id: SessionId, after: int, limit: int) -> records.EventPage:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """A fact with its number."""
+
+    number: int
+    at: datetime | None
+    """When it was committed; None where that is damaged."""
+    fact: f.Fact | StoreDamagedError
+    """As it was; or why it, and all before it since the one before, cannot be read: they are damaged or gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """Some events of a session, in order."""
+
+    key: int
+    """The session's own, which no other ever gets, not even one of the same id made after it was deleted."""
+    last: int
+    """The number of its last event: 0 if it has none."""
+    events: tuple[StoredEvent, ...]
+
+
+def events(db: Port, session_id: SessionId, after: int, limit: int) -> EventPage:
     """At most `limit` events behind the cursor `after`, and the number of the session's last.
 
     Raises:
@@ -27,12 +50,12 @@ def events(db: Port, session_id: SessionId, after: int, limit: int) -> records.E
     session = rows.session_row(db, session_id)
     found = db.all("events_after", session=session.key, after=after, limit=limit + 1)
     beside = _Rows(db, session)
-    page: list[records.StoredEvent] = []
+    page: list[StoredEvent] = []
     for event in _each(db, session, found, after, whole=len(found) <= limit, beside=beside):
         page.append(event)
         if len(page) == limit:
             break
-    return records.EventPage(key=session.key, last=session.events, events=tuple(page))
+    return EventPage(key=session.key, last=session.events, events=tuple(page))
 
 
 class EventRow(NamedTuple):
@@ -57,7 +80,7 @@ def event_of(db: Port, session: records.SessionRow, row: Row) -> EventRow:
 
 def _each(
     db: Port, session: records.SessionRow, found: Sequence[Row], after: int, *, whole: bool, beside: _Rows
-) -> Iterator[records.StoredEvent]:
+) -> Iterator[StoredEvent]:
     """The events of these rows; where some cannot be read, one that says why stands for all of them.
 
     `whole`: no rows come behind these.
@@ -74,21 +97,21 @@ def _each(
             # Which ones it held, its neighbours tell.
             last = session.events if then is None and whole else (then or row["number"] + 1) - 1
             cursor = max(cursor, last)
-            yield records.StoredEvent(number=cursor, at=None, fact=error)
+            yield StoredEvent(number=cursor, at=None, fact=error)
             continue
         for number, part in enumerate(kept.parts, kept.number):
             if number > cursor:
                 cursor = number
-                yield records.StoredEvent(number=number, at=kept.at, fact=beside.fact(number, part))
+                yield StoredEvent(number=number, at=kept.at, fact=beside.fact(number, part))
     if whole and cursor < session.events:
         yield _missing(db, session, session.events)
     if cursor > max(after, session.events):
         raise parsing.damaged(db, session.id, "the number of events")
 
 
-def _missing(db: Port, session: records.SessionRow, last: int) -> records.StoredEvent:
+def _missing(db: Port, session: records.SessionRow, last: int) -> StoredEvent:
     error = parsing.damaged(db, session.id, f"the list of events, of which those up to {last} are missing,")
-    return records.StoredEvent(number=last, at=None, fact=error)
+    return StoredEvent(number=last, at=None, fact=error)
 
 
 class _Rows:

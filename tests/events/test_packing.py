@@ -14,9 +14,14 @@ from power_loop.engine import facts as f
 from power_loop.engine.calls import WaitKind
 from power_loop.engine.outputs import Output
 from power_loop.store.events import packed, parts, unpacked
-from power_loop.testing.conformance.every_fact import every_fact
+from power_loop.testing.conformance import every_fact as making
 from power_loop.testing.conformance.kit import UNICODE
 from power_loop.values import CallKey, SessionId
+
+
+def every_fact(text: str = "text") -> list[f.Fact]:
+    """One of each kind that is stored; other tests may have made kinds of their own."""
+    return [fact for fact in making.every_fact(text=text) if type(fact).__module__ == f.__name__]
 
 
 @dataclass

@@ -35,7 +35,7 @@ from power_loop import (
     open_store,
     tool,
 )
-from power_loop.store.records import StoredEvent
+from power_loop.store.replaying import StoredEvent
 from power_loop.store.sqlite import doctor
 from power_loop.store.sqlite.doctor import Grade
 from power_loop.values import SessionId

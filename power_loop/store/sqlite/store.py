@@ -232,7 +232,7 @@ class SqliteStore:
     async def memories(self, session: SessionId) -> dict[str, str]:
         return await self.read(lambda db: reads.memories(db, session))
 
-    async def events(self, session: SessionId, after: int, limit: int) -> records.EventPage:
+    async def events(self, session: SessionId, after: int, limit: int) -> replaying.EventPage:
         return await self.read(lambda db: replaying.events(db, session, after, limit))
 
     async def compact_session(self, session: SessionId, epoch: int, fact: HistoryCompacted) -> records.CompactionInfo:
