@@ -13,7 +13,7 @@ from power_loop.engine import facts as f
 from power_loop.engine.calls import CallState, SettledBy
 from power_loop.engine.outputs import Output
 from power_loop.store.contract import Begun, Claim, Input, Listing, NewSession, SessionStore
-from power_loop.values import CallKey, Effect, SessionId
+from power_loop.values import CallKey, Effect, Micros, SessionId
 
 OpenStore: TypeAlias = Callable[[], Awaitable[SessionStore]]
 """Opens the storage of one test; called again it opens the same storage once more, as another owner."""
@@ -120,8 +120,47 @@ class Driven:
             model_calls=(replace(spent(), purpose="summary"),),
         )  # fmt: skip
 
-    def parks(self) -> f.Fact:
-        return f.TurnParked(**self._stamp(), status="pending_tools", stop_reason="a person decides")
+    def waits(self, *ordinals: int, expires_at: int | None = None) -> f.Fact:
+        """These calls wait for an approval of what the model wrote."""
+        at = None if expires_at is None else Micros(expires_at)
+        return f.ApprovalsRequested(**self._stamp(), calls=self._waits(ordinals, at))
+
+    def hands(self, *ordinals: int) -> f.Fact:
+        """These calls are the host's to answer."""
+        return f.ResultsAwaited(**self._stamp(), calls=self._waits(ordinals, None))
+
+    def _waits(self, ordinals: Sequence[int], expires_at: Micros | None) -> tuple[f.Wait, ...]:
+        return tuple(
+            f.Wait(key=self.keys[n], arguments=f'{{"n": {n}}}', reason=f"reason {n}", expires_at=expires_at)
+            for n in ordinals
+        )
+
+    def notes(self, text: str = "look again") -> f.Fact:
+        seq, self._next = self._next, self._next + 1
+        message = f.NewMessage(seq=seq, role="user", body=wire(UserMessage(content=text)))
+        return f.Noted(**self._stamp(), message=message, by="a rule")
+
+    def continues(self, text: str = "I am done", note: str = "you are not") -> f.Fact:
+        seq, self._next = self._next, self._next + 2
+        self.rounds += 1
+        return f.AnswerContinued(
+            **self._stamp(),
+            round=self.rounds,
+            message=f.NewMessage(seq=seq, role="assistant", body=wire(AssistantMessage(content=text))),
+            model_call=spent(),
+            note=f.NewMessage(seq=seq + 1, role="user", body=wire(UserMessage(content=note))),
+            by="a rule",
+        )
+
+    def remembers(self, **memories: str) -> f.Fact:
+        kept = tuple(f.Memory(name=name, memory=memory) for name, memory in memories.items())
+        return f.RulesRemembered(**self._stamp(), memories=kept)
+
+    def completes(self, answer_seq: int) -> f.Fact:
+        return f.TurnCompleted(**self._stamp(), answer_seq=answer_seq, stop_reason="complete was called")
+
+    def parks(self, status: str = "pending_tools") -> f.Fact:
+        return f.TurnParked(**self._stamp(), status=status, stop_reason="a person decides")
 
     def fails(self) -> f.Fact:
         return f.TurnFailed(**self._stamp(), error_code="model.server", error="the model is down")
@@ -202,6 +241,8 @@ async def seen(store: SessionStore, session: str) -> dict[str, object]:
         "usage": await store.usage(of, None),
         "inbox": await store.queued_inputs(of),
         "events": await store.events(of, 0, 10_000),
+        "waits": await store.waits(of, decided=True),
+        "memories": await store.memories(of),
     }
 
 

@@ -16,6 +16,7 @@ from power_loop.testing.conformance.lookup import LookupRules
 from power_loop.testing.conformance.orphans import OrphanRules
 from power_loop.testing.conformance.outputs import OutputRules
 from power_loop.testing.conformance.recovery import RecoveryRules
+from power_loop.testing.conformance.waiting import RemarkRules, WaitingRules
 
 
 class SessionStoreConformance(
@@ -32,6 +33,8 @@ class SessionStoreConformance(
     InboxRules,
     RecoveryRules,
     EventRules,
+    WaitingRules,
+    RemarkRules,
     ConcurrencyRules,
 ):
     """What `power_loop.store.contract.SessionStore` promises, as tests. Subclass it and override `open_store`.
