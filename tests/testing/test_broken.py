@@ -41,6 +41,32 @@ STORES = {
     "AbortsWithoutAnswer": "test_open_calls_refuse_a_new_input_and_the_refusal_carries_them",
 }
 
+WAITS = {
+    "BindsToNothing": "test_what_waits_is_listed_with_what_it_is_bound_to",
+    "StartsWhatWaits": "test_a_call_that_waits_neither_starts_nor_settles",
+    "AsksForTheRobbed": "test_what_waits_is_asked_about_once_and_only_by_the_driver",
+    "RunsWhatTheModelWrote": "test_an_approved_call_may_run_with_what_was_approved",
+    "DeniesInMemory": "test_a_denied_call_has_its_result_and_never_runs",
+    "LetsTheLastDecisionStand": "test_the_first_decision_stands_and_the_same_again_changes_nothing",
+    "DecidesUnseen": "test_a_decision_is_about_what_was_seen",
+    "NeverExpires": "test_what_expired_is_denied_by_the_next_turn_and_approved_by_nobody",
+    "TakesAnyCall": "test_bad_decisions_change_nothing",
+    "SpendsApprovalsTwice": "test_a_spent_approval_is_for_no_other_call_of_its_id",
+    "ForgetsWhoItWaitsFor": "test_nothing_said_is_nothing_to_go_on_with",
+    "LosesWhatIsSaidWhileATurnRuns": "test_decided_while_a_turn_runs_it_is_taken_up_by_the_next",
+    "TakesTheDeadAway": "test_a_decision_leaves_a_turn_that_was_cut_off_to_whoever_recovers",
+    "OutdatesNobody": "test_a_decision_outdates_what_others_remember",
+    "AnswersOneByOne": "test_the_host_answers_once_all_or_none",
+    "KeepsThePartAlone": "test_a_long_result_of_the_host_is_shown_in_short_and_kept_whole",
+    "KnowsOneWaitACall": "test_a_call_may_wait_for_an_approval_and_then_for_the_host",
+    "RetriesWhatIsTheHosts": "test_resolving_is_for_calls_in_doubt_and_not_for_those_that_wait",
+    "LetsDriversHoldDecisionsUp": "test_a_living_driver_of_a_session_is_not_in_the_way_of_a_decision",
+    "LosesNotes": "test_a_note_is_a_message_of_the_turn",
+    "LosesAnswersThatGoOn": "test_an_answer_that_is_not_the_last_stands_with_its_note",
+    "ForgetsWhatRulesRemember": "test_what_rules_remember_is_committed_with_what_they_saw",
+    "NeverEndsByACall": "test_a_turn_may_end_with_a_call",
+}
+
 SINKS = {
     "TearsBatches": "test_a_cancelled_caller_does_not_tear_a_batch",
     "TurnsBatchesRound": "test_facts_of_one_batch_come_in_their_order",
@@ -69,7 +95,10 @@ def outcomes(folder: Path, tests: list[str]) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("file", "sound", "broken"), [("stores", "Sound", STORES), ("sinks", "SoundSink", SINKS)])
+@pytest.mark.parametrize(
+    ("file", "sound", "broken"),
+    [("stores", "Sound", STORES), ("waits", "SoundWaits", WAITS), ("sinks", "SoundSink", SINKS)],
+)
 def test_each_broken_promise_is_caught_by_the_test_of_its_name(
     tmp_path: Path, file: str, sound: str, broken: dict[str, str]
 ) -> None:

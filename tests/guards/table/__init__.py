@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from tests.guards.guard import Guard
-from tests.guards.table import claims, commit, compaction, damage, events, files, inbox, ledger, outputs, recovery
+from tests.guards.table import (
+    claims,
+    commit,
+    compaction,
+    damage,
+    events,
+    files,
+    inbox,
+    ledger,
+    outputs,
+    people,
+    recovery,
+)
 
 GUARDS: Final[tuple[Guard, ...]] = (
     *ledger.GUARDS,
@@ -18,4 +30,5 @@ GUARDS: Final[tuple[Guard, ...]] = (
     *damage.GUARDS,
     *outputs.GUARDS,
     *events.GUARDS,
+    *people.GUARDS,
 )
