@@ -30,7 +30,10 @@ GUARDS: Final = (
         keeps="Of two different decisions the first stands.",
         of="B8",
         file="power_loop/store/transactions/waits.py",
-        old="    if wait.decision is not None:\n        raise ApprovalDecidedError(session.id, call_id, wait.decision, wait.decided_by)\n",
+        old=(
+            "    if wait.decision is not None:\n"
+            "        raise ApprovalDecidedError(session.id, call_id, wait.decision, wait.decided_by)\n"
+        ),
         new="    if wait.decision is not None:\n        return wait\n",
         test="tests/people/test_deciding.py::test_bad_decisions_change_nothing_and_say_what_is_wrong",
     ),
@@ -49,7 +52,10 @@ GUARDS: Final = (
         keeps="What expired is approved by nobody.",
         of="B8",
         file="power_loop/store/transactions/waits.py",
-        old="    if wait.expires_at is not None and to_micros(wait.expires_at) <= at:\n        raise ApprovalExpiredError(session.id, call_id, wait.expires_at)\n",
+        old=(
+            "    if wait.expires_at is not None and to_micros(wait.expires_at) <= at:\n"
+            "        raise ApprovalExpiredError(session.id, call_id, wait.expires_at)\n"
+        ),
         new="",
         test="tests/people/test_deciding.py::test_nobody_in_time_means_no",
     ),
@@ -67,9 +73,14 @@ GUARDS: Final = (
         keeps="An approval is spent by one call.",
         of="4, B8",
         file="power_loop/store/transactions/waits.py",
-        old='        raise CallSettledError(session.id, call_id, str(call.state), "its approval is spent; it is for one call only")\n',
+        old=(
+            '        raise CallSettledError(session.id, call_id, str(call.state), "its approval is spent; it is for one call only")\n'
+        ),
         new="        return wait\n",
-        test="tests/people/test_going_on.py::test_an_approved_once_call_that_was_cut_off_is_reported_and_neither_asked_about_nor_run_again",
+        test=(
+            "tests/people/test_going_on.py::"
+            "test_an_approved_once_call_that_was_cut_off_is_reported_and_neither_asked_about_nor_run_again"
+        ),
     ),
     Guard(
         name="people-host-result-once",
@@ -85,7 +96,10 @@ GUARDS: Final = (
         keeps="A result is taken for calls of the host's alone.",
         of="B6",
         file="power_loop/store/transactions/waits.py",
-        old="        if wait is None or not call.state.open or wait.decision is not None:\n            raise CallSettledError(session.id, call_id, str(call.state), NO_RESULT)\n",
+        old=(
+            "        if wait is None or not call.state.open or wait.decision is not None:\n"
+            "            raise CallSettledError(session.id, call_id, str(call.state), NO_RESULT)\n"
+        ),
         new="        if wait is None or not call.state.open or wait.decision is not None:\n            continue\n",
         test="tests/people/test_host.py::test_bad_results_change_nothing",
     ),
@@ -114,7 +128,10 @@ GUARDS: Final = (
         file="power_loop/stateful_loop/deciding.py",
         old="                tool.arguments(text)\n",
         new="                pass\n",
-        test="tests/people/test_deciding.py::test_edited_arguments_that_the_tool_refuses_are_refused_at_once_or_never_run",
+        test=(
+            "tests/people/test_deciding.py::"
+            "test_edited_arguments_that_the_tool_refuses_are_refused_at_once_or_never_run"
+        ),
     ),
     Guard(
         name="people-approved-arguments-run",
@@ -159,7 +176,10 @@ GUARDS: Final = (
         file="power_loop/store/transactions/waits.py",
         old="    if turn is not None and turn.state.live:\n",
         new="    if turn is None:\n",
-        test="tests/people/test_going_on.py::test_decided_while_a_call_of_the_same_round_runs_it_is_the_next_turns_to_take_up",
+        test=(
+            "tests/people/test_going_on.py::"
+            "test_decided_while_a_call_of_the_same_round_runs_it_is_the_next_turns_to_take_up"
+        ),
     ),
     Guard(
         name="people-approval-of-this-call",
@@ -178,6 +198,7 @@ GUARDS: Final = (
         old="replace(c, host=True) if c.key in keys else c",
         new="c",
         test="tests/people/test_host.py::test_a_call_of_the_hosts_may_need_an_approval_first",
+        redundant="a resumed turn takes a requested call of an external tool for the host's already",
     ),
     Guard(
         name="people-answer-is-checked",
