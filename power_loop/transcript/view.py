@@ -56,16 +56,18 @@ class View:
             yield self._entries[index:end]
             index = end
 
-    def unanswered(self, answered: int = 0) -> frozenset[int]:
+    def unanswered(self, answered: int | None = None) -> frozenset[int]:
         """The sequence numbers of the user's messages that no last word has followed: what the model works on.
 
-        `answered`: where the last turn that was answered has its answer; that may be a call that ended it.
+        `answered`: where the last turn that was answered has its answer, which may be a call that ended it; what is
+        said before that may be no last word. None: nobody knows, and any answer without calls counts as one.
         """
         found = set()
         for entry in reversed(self._entries):
-            if entry.seq <= answered:
-                break
-            if entry.role == "assistant" and '"tool_calls":[' not in entry.wire:
+            if answered is not None:
+                if not entry.note and entry.seq <= answered:
+                    break
+            elif entry.role == "assistant" and '"tool_calls":[' not in entry.wire:
                 break
             if entry.role == "user" and not entry.note:
                 found.add(entry.seq)

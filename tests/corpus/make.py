@@ -20,6 +20,7 @@ from llm_client.messages import AssistantMessage
 from llm_client.scripted import ScriptedLLM, calls, says
 from llm_client.service import ChatRequest, Usage
 from power_loop import AgentLoopConfig, ModelError, StatefulAgentLoop, open_store, tool
+from power_loop.rules import Move, Step, Steps, called
 from power_loop.store.contract import Input
 from power_loop.store.sqlite import migrating
 from power_loop.values import SessionId
@@ -41,9 +42,30 @@ def pay(amount: int) -> str:
     raise AssertionError
 
 
+@tool(approval="it is dear")
+def order(what: str) -> str:
+    """Order something, if a person approves."""
+    return f"ordered {what}"
+
+
+@tool(external=True)
+def locate() -> str:
+    """Where the user is; the host knows."""
+    raise AssertionError
+
+
+STEPS: Final = Steps(
+    [Step("begin"), Step("end", final=True)], moves=[Move("begin", "end", called("look"))], guidance_limit=0
+)
+
+
 def script(request: ChatRequest) -> AssistantMessage:
     """The answer by what was last said."""
     last = request.messages[-1]
+    if "order some" in last:
+        return calls(
+            ("order", {"what": "tea"}), ("order", {"what": "a yacht"}), ("locate", {}), ("look", {"what": "c"})
+        )
     if not request.tools:
         return says("The user looked at the sea.")  # the note of a compaction
     if "look, pay and look" in last:
@@ -60,8 +82,8 @@ async def fill(path: str) -> None:
     loop = StatefulAgentLoop(
         llm=llm,
         db_path=path,
-        tools=[look, pay],
-        config=AgentLoopConfig(system_prompt="Be exact.", context_window=1200, compact_at=0.7),
+        tools=[look, pay, order, locate],
+        config=AgentLoopConfig(system_prompt="Be exact.", context_window=1200, compact_at=0.7, steps=STEPS),
     )
     await loop.create_session("idle", metadata={"customer": "ACME"})
     for text in ("look at the sea", "and on", "and on again", "the last"):
@@ -69,6 +91,9 @@ async def fill(path: str) -> None:
     await loop.create_session("failed")
     with suppress(ModelError):
         await loop.send([{"type": "text", "text": "fail"}], "failed")
+    await loop.create_session("asked", approvals={"pay": "always"})
+    await loop.send("order some", "asked")
+    await loop.approve("asked", "call_0", arguments={"what": "coffee"}, by="ann")
     await loop.create_session("in tools", parent="idle")
     store = await open_store(path)
     said = Input(session=SessionId("in tools"), body='{"role":"user","content":"and the weather?"}', request_id="later")

@@ -52,6 +52,18 @@ def test_the_model_works_on_what_users_said_since_its_last_word() -> None:
     assert View([entry(1), entry(2), entry(3, "assistant"), entry(9, place=4, note=True)]).unanswered() == set()
 
 
+def test_where_the_last_answer_is_known_nothing_else_is_taken_for_one() -> None:
+    called = Entry(place=4, seq=4, role="assistant", wire='{"role":"assistant","tool_calls":[]}')
+    ended_by_a_call = View([entry(3), called, entry(5, "tool"), entry(6)])
+    assert ended_by_a_call.unanswered(4) == {6}
+    went_on = View([entry(1), entry(2, "assistant"), entry(3), entry(4, "assistant"), entry(5)])
+    assert went_on.unanswered(0) == {1, 3, 5}
+    assert went_on.unanswered(2) == {3, 5}
+    folded = View([entry(9, place=2, note=True), entry(5), entry(6, "assistant"), entry(7)])
+    assert folded.unanswered(6) == {7}
+    assert folded.unanswered(1) == {5, 7}
+
+
 def test_what_is_shown_in_short_is_known_until_it_is_folded() -> None:
     short = Entry(place=3, seq=3, role="tool", wire='"[...; recall_output(handle=\\"1.3\\") reads it]"')
     view = View([entry(1), entry(2, "assistant")])

@@ -73,10 +73,8 @@ GUARDS: Final = (
         keeps="An approval is spent by one call.",
         of="4, B8",
         file="power_loop/store/transactions/waits.py",
-        old=(
-            '        raise CallSettledError(session.id, call_id, str(call.state), "its approval is spent; it is for one call only")\n'
-        ),
-        new="        return wait\n",
+        old='raise CallSettledError(session.id, call_id, str(call.state), "its approval is spent; it is for one call only")',
+        new="return wait",
         test=(
             "tests/people/test_going_on.py::"
             "test_an_approved_once_call_that_was_cut_off_is_reported_and_neither_asked_about_nor_run_again"
