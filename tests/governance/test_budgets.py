@@ -167,17 +167,14 @@ async def test_costs_are_stored_with_each_request_and_unknown_ones_as_unknown(tm
 
 async def test_a_summary_is_not_asked_for_either(tmp_path: Path) -> None:
     big = Usage(prompt_tokens=900, completion_tokens=10)
-    loop = open_loop(
-        tmp_path,
-        counting([says("one"), says("note"), says("two")], big),
-        context_window=1000,
-        budgets=Budgets(session=Budget(tokens=1000)),
-    )
-    async with loop:
-        session = (await loop.send("word " * 400)).session_id
-        result = await loop.send("more", session)
-        assert result.status is Status.BUDGET_EXCEEDED
-        assert [row.purpose for row in await loop.get_usage(session)] == ["answer"]
+    llm = counting([says("one"), says("two"), says("note"), says("three")], big)
+    budgets = Budgets(session=Budget(tokens=1900))
+    async with open_loop(tmp_path, llm, context_window=1200, compact_at=0.7, budgets=budgets) as loop:
+        await loop.create_session("s")
+        assert (await loop.send("word " * 200, "s")).status is Status.COMPLETED
+        assert (await loop.send("word " * 200, "s")).status is Status.BUDGET_EXCEEDED
+        assert [row.purpose for row in await loop.get_usage("s")] == ["answer"]
+        assert await loop.get_compactions("s") == []
 
 
 async def test_budgets_over_a_real_endpoint(tmp_path: Path, server: ScriptedServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 
 from llm_client.scripted import calls, says
 from power_loop import CallState, ConfigError, Status, tool
+from power_loop.loop.stepping import Stepping
+from power_loop.loop.watching import seen_call
 from power_loop.rules import Move, Step, Steps, called
 from power_loop.testing import ScriptedServer
+from power_loop.values import CallKey
 from tests.governance.kit import a_loop, die, in_a_child, look, pay, remembered, said
 from tests.loop.kit import history_is_valid, open_loop, service, valid
 
@@ -80,7 +84,8 @@ async def test_at_the_limit_of_rounds_a_turn_ends_in_whatever_step(tmp_path: Pat
         assert (result.status, result.final_text) == (Status.HIT_ROUND_LIMIT, "so be it")
 
 
-async def test_the_step_survives_turns_restarts_and_kills(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [1, 2])
+async def test_the_step_survives_turns_restarts_and_kills(tmp_path: Path, rounds: int) -> None:
     @tool
     def dies() -> str:
         """Ends the process."""
@@ -88,7 +93,7 @@ async def test_the_step_survives_turns_restarts_and_kills(tmp_path: Path) -> Non
         return ""
 
     async def killed() -> None:
-        script = [calls(("look", {}), ("dies", {}))]
+        script = [calls(("look", {}), ("dies", {}))] if rounds == 1 else [calls(("look", {})), calls(("dies", {}))]
         async with a_loop(tmp_path, script, tools=[look, pay, dies], steps=steps()) as loop:
             await loop.create_session("s")
             await loop.send("go", "s")
@@ -98,8 +103,8 @@ async def test_the_step_survives_turns_restarts_and_kills(tmp_path: Path) -> Non
         assert (await loop.resume("s")).status is Status.COMPLETED
         lines = [line for line in await said(loop, "s") if line.startswith("tool")]
         assert lines[0] == "tool: saw it"
-        assert lines[2].startswith("tool: [denied] look is not allowed in the step 'act'")
-        assert lines[3] == "tool: paid 1"
+        assert lines[-2].startswith("tool: [denied] look is not allowed in the step 'act'")
+        assert lines[-1] == "tool: paid 1"
         assert await history_is_valid(loop, "s")
 
 
@@ -152,3 +157,16 @@ async def test_steps_over_a_real_endpoint(tmp_path: Path, server: ScriptedServer
     server.use([calls(("pay", {"amount": 1})), says("?"), calls(("look", {}), ("pay", {"amount": 1})), says("done")])
     async with open_loop(tmp_path, service(server), tools=[look, pay], steps=steps()) as loop:
         assert (await loop.send("go")).final_text == "done"
+
+
+def test_what_is_accounted_for_is_not_accounted_for_again() -> None:
+    machine = Steps([Step("a"), Step("b", final=True)], moves=[Move("a", "b", called("look", times=2))])
+    seen = seen_call("look", "{}", "saw it", "succeeded")
+    stepping = Stepping.of(machine, None, resumed=False)
+    memory = stepping.settled(CallKey(2, 0), seen)
+    assert memory is not None
+    again = Stepping.of(machine, json.loads(memory.memory), resumed=True)
+    assert again.settled(CallKey(2, 0), seen) is None
+    assert again.state.step == "a"
+    assert again.settled(CallKey(2, 1), seen) is not None
+    assert again.state.step == "b"

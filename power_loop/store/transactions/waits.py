@@ -28,6 +28,7 @@ from power_loop.store.transactions.begin import Owner
 from power_loop.transcript.recall import Handle, says_in_short, shown_in_short
 from power_loop.values import Micros, SessionId, to_micros
 
+SPENT: Final = "its approval is spent; it is for one call only"
 NO_APPROVAL: Final = "it waits for nobody's approval"
 NO_RESULT: Final = "it waits for no result of the host's"
 
@@ -94,7 +95,7 @@ def decide_approval(
     if wait is not None and wait.decision is decision and wait.changed == said.arguments:
         if call.state in (CallState.AWAITING_APPROVAL, CallState.REQUESTED, CallState.DENIED):
             return wait
-        raise CallSettledError(session.id, call_id, str(call.state), "its approval is spent; it is for one call only")
+        raise CallSettledError(session.id, call_id, str(call.state), SPENT)
     if session.closed:
         raise SessionClosedError(session.id)
     if wait is None or not (call.state.open or call.state is CallState.DENIED):

@@ -17,6 +17,7 @@ from tests.guards.table import (
     outputs,
     people,
     recovery,
+    rules,
 )
 
 GUARDS: Final[tuple[Guard, ...]] = (
@@ -31,4 +32,5 @@ GUARDS: Final[tuple[Guard, ...]] = (
     *outputs.GUARDS,
     *events.GUARDS,
     *people.GUARDS,
+    *rules.GUARDS,
 )

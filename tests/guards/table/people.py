@@ -73,7 +73,7 @@ GUARDS: Final = (
         keeps="An approval is spent by one call.",
         of="4, B8",
         file="power_loop/store/transactions/waits.py",
-        old='raise CallSettledError(session.id, call_id, str(call.state), "its approval is spent; it is for one call only")',
+        old="raise CallSettledError(session.id, call_id, str(call.state), SPENT)",
         new="return wait",
         test=(
             "tests/people/test_going_on.py::"
