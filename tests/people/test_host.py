@@ -232,6 +232,21 @@ async def test_a_person_gives_a_result_through_resolve_as_well(desk: Desk) -> No
             await loop.submit_results(S, {call.id: "late"})
 
 
+async def test_a_turn_whose_calls_have_all_their_words_may_still_be_given_up(desk: Desk) -> None:
+    (call,) = (await desk.asked(("fetch", {"what": "a"}), tools=[BARE])).pending_tool_calls
+    async with desk.loop(model=False) as loop:
+        await loop.submit_results(S, {call.id: "A"})
+        assert await loop.abort_pending(S, reason="too late") == []
+        assert (await loop.get_session(S)).state is SessionState.STOPPED
+        before = desk.dump()
+        assert await loop.abort_pending(S) == []
+        assert desk.dump() == before
+    desk.server.use([Reply(text="next")])
+    async with desk.loop(BARE) as loop:
+        assert (await loop.send("something else", S)).final_text == "next"
+        assert await texts(loop) == ["A"], "what the host has said stays said"
+
+
 async def test_the_tool_may_be_gone_by_the_time_the_host_answers(desk: Desk) -> None:
     (call,) = (await desk.asked(("fetch", {"what": "a"}), tools=[BARE])).pending_tool_calls
     desk.server.use([Reply(text="done")])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from power_loop.engine import facts as f
 from power_loop.engine.calls import WAITING_FOR_INPUT, CallState, SettledBy
-from power_loop.engine.turns import after
+from power_loop.engine.turns import TurnState, after
 from power_loop.errors import CallNotFoundError, CallSettledError
 from power_loop.store import parsing, records, seals
 from power_loop.store.port import Port
@@ -127,7 +127,8 @@ def interrupt_session(
 def _give_up(db: Port, at: Micros, session: records.SessionRow, reason: str) -> list[str]:
     calls = rows.open_calls(db, session)
     turn = rows.last_turn(db, session)
-    if turn is None or not (calls or turn.state.live):
+    # Whoever waited for people may have all their words by now: that it went on with them is given up, too.
+    if turn is None or not (calls or turn.state.live or turn.state is TurnState.WAITING):
         if session.quarantined:
             free_session(db, at, session)
         return []

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from power_loop.config import AgentLoopConfig
-from power_loop.errors import EpochLostError, SessionExistsError
+from power_loop.errors import CallSettledError, EpochLostError, SessionExistsError
 from power_loop.stateful_loop import StatefulAgentLoop, StatefulResult, inputs
+from power_loop.store.records import WaitInfo
 from power_loop.testing.crash.place import Line, Place, append, lines
 from power_loop.testing.crash.remote import FakeRemote
 from power_loop.testing.crash.watching import WatchedModel, watched
 from power_loop.tools import ToolRegistry
 from power_loop.values import World
+
+People: TypeAlias = Callable[[StatefulAgentLoop, WaitInfo], Awaitable[object]]
+"""Says `approve`, `deny` or `submit_results(..., go_on=False)` of a call that waits."""
 
 
 class ScenarioError(Exception):
@@ -119,6 +123,30 @@ class Client:
         for call in doubts:
             await loop.resolve(session, call.id, report=True)
         return len(doubts)
+
+    async def attend(self, loop: StatefulAgentLoop, session: str, people: People) -> int:
+        """Have people say their word about each call that waits; how many have one that is yet to be taken up."""
+        for wait in await loop._waits(session, decided=False):
+            with suppress(CallSettledError):  # another process, whose sessions we were robbed of, went on meanwhile
+                await people(loop, wait)
+        return sum(call.decision is not None for call in await loop.get_pending(session))
+
+    async def attended(self, loop: StatefulAgentLoop, session: str, people: People) -> None:
+        """Have people decide, and go on, until nothing waits for them. Where sends give up what is open, so does this.
+
+        Raises:
+            ...: whatever `loop.resume` raises.
+        """
+        if self.on_pending == "abort":
+            return
+        while any(call.waits or call.decision for call in await loop.get_pending(session)):
+            await self.attend(loop, session, people)
+            try:
+                await loop.resume(session)
+            except (EpochLostError, asyncio.CancelledError) as error:
+                about = {"session": session, "request": None, "by": self.process}
+                append(self.place.sent, {"event": "lost", "error": type(error).__name__, **about})
+                raise
 
     def as_number(self, number: int, **changes: Any) -> Self:
         """Another of the scenario's clients, in this process."""

@@ -62,7 +62,8 @@ def _message_of(found: Evidence, session: SessionRows, said: Line) -> bool:
 
 def _given_up(turn: Row, said: Line) -> bool:
     """Whether an outcome that left calls open was changed by giving those up, as `abort_pending` does."""
-    return said["status"] in ("stopped", "pending_tools", "cancelled") and turn["status"] == "cancelled"
+    left_open = ("stopped", "pending_tools", "awaiting_approval", "waiting_for_input", "cancelled")
+    return said["status"] in left_open and turn["status"] == "cancelled"
 
 
 def _inputs(found: Evidence) -> Iterator[str]:

@@ -42,6 +42,11 @@ def kept(before: Evidence, after: Evidence) -> Iterator[str]:
             continue
         if session.row["epoch"] > later.row["epoch"]:
             yield f"session {session.id}: the epoch went back"
+        said = {(row["seq"], row["ordinal"], row["kind"]): row for row in later.table("waits")}
+        for row in session.table("waits"):
+            now_said = said.get((row["seq"], row["ordinal"], row["kind"]))
+            if now_said is None or (row["decision"] is not None and now_said != row):
+                yield f"session {session.id}: what a person said, {row}, became {now_said}"
         calls = {(call["seq"], call["ordinal"]): call for call in later.table("calls")}
         for call in session.table("calls"):
             now_call = calls.get((call["seq"], call["ordinal"]))
@@ -90,8 +95,8 @@ def _resumed(call: Row, now: Row, more: int, again: bool, stopped: bool) -> str 
         return "is open still"
     if now["state"] == "aborted":
         return "was given up, though it was to go on"
-    if now["settled_by"] == "gate":
-        return f"was refused, and was entered {more} times" if more else None
+    if now["settled_by"] in ("gate", "person"):
+        return f"was settled by the {now['settled_by']}, and was entered {more} times" if more else None
     once = call["effect"] == "once" and not again
     # A turn that the app itself stopped meanwhile is taken up once more.
     most = 1 if once or not stopped else more

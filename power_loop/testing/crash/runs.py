@@ -7,6 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 
+from power_loop.engine.calls import edited
 from power_loop.testing.crash.evidence import Evidence, Row, SessionRows
 from power_loop.testing.crash.place import Line
 
@@ -45,6 +46,9 @@ def _of_call(session: SessionRows, call: Row, seen: list[Line]) -> Iterator[str]
         yield f"attempts {attempts} were made, {call['attempt']} are recorded"
     if len(set(attempts)) != len(attempts):
         yield f"attempts have the numbers {attempts}"
+    wait = _approval(session, call)
+    if starts and wait is not None and wait["decision"] != "approved":
+        yield f"it was entered, and a person has said {wait['decision']}"
     if call["effect"] == "once" and len(starts) > 1 and not licensed(call, seen):
         yield f"a `once` call was entered {len(starts)} times"
     for line in seen:
@@ -53,8 +57,16 @@ def _of_call(session: SessionRows, call: Row, seen: list[Line]) -> Iterator[str]
     if call["state"] == "succeeded" and call["settled_by"] in ("run", "reconcile"):
         given = [line["result"] for line in seen if "result" in line]
         stored = _text(session, call["result_seq"])
+        if (wait := _approval(session, call)) is not None and wait["changed"] is not None:
+            given = [edited(text, wait["changed"]) for text in given]
         if stored not in given:
             yield f"it succeeded with {stored!r}, which no run of it returned"
+
+
+def _approval(session: SessionRows, call: Row) -> Row | None:
+    """What a person was asked about a call."""
+    place = (call["seq"], call["ordinal"], "approval")
+    return next((row for row in session.table("waits") if (row["seq"], row["ordinal"], row["kind"]) == place), None)
 
 
 def _text(session: SessionRows, seq: int) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from power_loop.config import AgentLoopConfig
 from power_loop.stateful_loop import StatefulAgentLoop
-from power_loop.testing.crash.client import Client, ScenarioError
+from power_loop.testing.crash.client import Client, People, ScenarioError
 from power_loop.testing.crash.evidence import Evidence
 
 Check: TypeAlias = Callable[[Evidence], Iterable[str]]
@@ -27,7 +27,7 @@ class Scenario:
     build: Callable[[Client], StatefulAgentLoop]
     """The loop, made with `db_path=client.db_path` and `world=client.world`."""
     work: Callable[[Client, StatefulAgentLoop], Awaitable[None]]
-    """Sends inputs, all through `client.send`."""
+    """Sends inputs, all through `client.send`; where calls wait for somebody, `client.attended` follows."""
     processes: int = 1
     """How many do that at once, on one file; `client.number` tells them apart. The first is the one that is killed."""
     server: str | None = None
@@ -40,6 +40,8 @@ class Scenario:
     """Of the kit's own loops without model and tools, where they need one."""
     after: str = "And now something else."
     """What every session is sent at the very end, and must answer."""
+    people: People | None = None
+    """What somebody outside says of a call that waits for it, the same each time; recoveries ask it too."""
     check: Check | None = None
     """More that must hold of what is found on disk after each death and at the end, as problems in words."""
     patience: float = 30.0

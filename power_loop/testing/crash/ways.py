@@ -21,6 +21,8 @@ RECOVERED: Final = "recovered"
 AFTER: Final = "the last input"
 """Its request id, in every session."""
 MANY: Final = 10_000
+WAITING: Final = ("awaiting_approval", "waiting_for_input")
+"""How a turn ends whose calls wait for somebody outside, and how its session is shown."""
 
 
 Way: TypeAlias = Callable[[App], Coroutine[Any, Any, None]]
@@ -94,6 +96,8 @@ async def recover_report(app: App) -> None:
             app.report.check(entry.error is None and list(entry.pending) == pending, f"recover listed {entry}")
             state = (await bare.get_session(entry.session_id)).state
             expected = "interrupted_in_tools" if pending else "interrupted_before_model"
+            waits = {call.state for call in pending if call.waits and call.decision is None}
+            expected = next((word for word in WAITING if word in waits), expected)
             app.report.check(state == expected, f"the session is {state}, not {expected}, after recover")
         await _nobody_left(app, bare, "report")
     await resume(app)
@@ -173,9 +177,21 @@ async def _resumed(app: App, loop: StatefulAgentLoop, session: str, *, force: bo
 
 async def _decided(app: App, loop: StatefulAgentLoop, session: str, result: StatefulResult) -> None:
     """Where the app wants a person to decide, one does; what somebody asked to stop meanwhile goes on."""
-    while result.status == "stopped" or (result.status == "pending_tools" and await app.client.decide(loop, session)):
+    while (
+        result.status == "stopped"
+        or (result.status == "pending_tools" and await app.client.decide(loop, session))
+        or (result.status in WAITING and await _attended(app, loop, session))
+    ):
         result = await loop.resume(session)
     app.report.check(not result.pending_tool_calls, f"resume ended as {result.status} with calls open")
+
+
+async def _attended(app: App, loop: StatefulAgentLoop, session: str) -> bool:
+    """Whether somebody has said a word, and there is something to go on with; all of it may be settled by that."""
+    if app.scenario.people is None:
+        return False
+    await app.client.attend(loop, session, app.scenario.people)
+    return True
 
 
 async def _again_idle(app: App, loop: StatefulAgentLoop) -> None:
@@ -258,7 +274,7 @@ async def _last_input(app: App, loop: StatefulAgentLoop, session: str, on_pendin
     try:
         return await app.client.send(loop, app.scenario.after, session, **settings)
     except SessionPendingError:
-        if loop.config.in_doubt is not InDoubt.ASK:
+        if loop.config.in_doubt is not InDoubt.ASK and app.scenario.people is None:
             raise
         await _resumed(app, loop, session)  # what is open needs a person, who decides there
         return await app.client.send(loop, app.scenario.after, session, **settings)

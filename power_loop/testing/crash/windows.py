@@ -30,6 +30,8 @@ WINDOWS: Final = frozenset(
         "committed, not acknowledged",
         "several sessions open",
         "stopped on purpose",
+        "waits for somebody",
+        "decided, not taken up",
     }
 )
 """The kinds of moments a death can fall into; which of them a scenario can reach depends on what it does."""
@@ -80,8 +82,12 @@ def _of_calls(found: Evidence, session: SessionRows) -> Iterator[str]:
         yield "calls requested"
     if session.open_calls and states - {"requested", "started"}:
         yield "settled beside open"
+    waits = {(row["seq"], row["ordinal"]): row for row in session.table("waits")}
     for call in session.open_calls:
-        if call["state"] != "started":
+        wait = waits.get((call["seq"], call["ordinal"]))
+        if wait is not None and call["state"] != "started":
+            yield "waits for somebody" if wait["decision"] is None else "decided, not taken up"
+        if call["state"] != "started" or (wait is not None and wait["kind"] == "result"):
             continue
         key = session.key_of(call)
         if call["effect"] != "once":
