@@ -218,7 +218,10 @@ class Conductor:
         """
         last = None
         while not self._closing:
-            begun = await self.store.begin_next(session, None)
+            try:
+                begun = await self.store.begin_next(session, None)
+            except (SessionBusyError, SessionPendingError, SessionArchivedError, SessionClosedError):
+                break  # another process had it since our turn ended, which is no failure of that turn
             if not isinstance(begun, Begun):
                 break
             try:
