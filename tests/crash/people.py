@@ -79,21 +79,26 @@ async def work(client: Client, loop: StatefulAgentLoop) -> None:
 
 def check(found: Evidence) -> Iterator[str]:
     """Exactly what was approved happens, with exactly what was approved, once; nobody is asked twice."""
+    yield from done_as_approved(found)
+    if found.complete:
+        ends = sorted((json.loads(call["arguments"])["what"], call["state"]) for call in found.table("calls"))
+        if [what for what, _ in ends] != sorted(what["what"] for _, what in WORK):
+            yield f"the calls were {ends}"
+
+
+def done_as_approved(found: Evidence) -> Iterator[str]:
     done: dict[str, int] = {}
     for line in found.remote._lines("done"):
         what = line["answer"]["what"]
         done[what] = done.get(what, 0) + 1
         if ENDS.get(what) != line["name"]:
             yield f"{line['name']} did {what!r}, which nobody approved"
-    yield from (f"{what} was done {count} times" for what, count in done.items() if count > 1)
+    once = [what for what, name in ENDS.items() if name != "look"]
+    yield from (f"{what} was done {done[what]} times" for what in once if done.get(what, 0) > 1)
     for session in found.sessions:
         calls = {(call["seq"], call["ordinal"]): call for call in session.table("calls")}
         for wait in session.table("waits"):
             yield from _waits(calls[wait["seq"], wait["ordinal"]], wait)
-    if found.complete:
-        ends = sorted((json.loads(call["arguments"])["what"], call["state"]) for call in found.table("calls"))
-        if [what for what, _ in ends] != sorted(what["what"] for _, what in WORK):
-            yield f"the calls were {ends}"
 
 
 def _waits(call: dict[str, Any], wait: dict[str, Any]) -> Iterator[str]:

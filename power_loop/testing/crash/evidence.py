@@ -28,6 +28,8 @@ _KEY: Final = "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk"
 _MILLISECONDS: Final = re.compile(r'"milliseconds":\d+,?')
 _VOLATILE: Final = ("_at", "owner", "owner_since", "crc", "milliseconds", "checksum")
 
+_NOTE: Final = {"Noted": "message", "AnswerContinued": "note"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -195,3 +197,10 @@ def rows_of(connection: sqlite3.Connection) -> Rows:
 
 def _of(session: int, rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.get("session") == session]
+
+
+def notes_of_rules(session: SessionRows) -> set[int]:
+    """The messages that rules of the loop wrote, as the events say."""
+    said = [part for row in session.table("events") for part in json.loads(row["body"])]
+    notes = [part[_NOTE[part["fact"]]] for part in said if part["fact"] in _NOTE]
+    return {note if isinstance(note, int) else note[0] for note in notes}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from llm_client.messages import AssistantMessage, text_of
-from power_loop.testing.crash.evidence import Evidence, Row, SessionRows, place_of
+from power_loop.testing.crash.evidence import Evidence, Row, SessionRows, notes_of_rules, place_of
 from power_loop.testing.crash.happened import happened
 from power_loop.testing.crash.place import Line
 from power_loop.testing.crash.runs import runs
@@ -76,7 +76,7 @@ def _inputs(found: Evidence) -> Iterator[str]:
         stored = [
             json.dumps(json.loads(row["body"]), sort_keys=True)
             for row in session.table("messages")
-            if row["role"] == "user" and row["note_of"] is None
+            if row["role"] == "user" and row["note_of"] is None and row["seq"] not in notes_of_rules(session)
         ]
         sent: Counter[str] = Counter()
         waiting: Counter[str] = Counter()
@@ -221,10 +221,18 @@ def _requests(session: SessionRows) -> Counter[str]:
 
 
 def _answer(session: SessionRows, seq: int | None) -> str | None:
-    """The text of an answer as `send` gives it; empty for a turn without one, None if it is not there."""
+    """The text of an answer as `send` gives it; empty for a turn without one, None if it is not there.
+
+    Of a turn that a call has ended, with nothing said beside it, that is the result of the call.
+    """
     if seq is None:
         return ""
     message = session.messages.get(seq)
     if not isinstance(message, AssistantMessage):
         return None
-    return text_of(message.content) or message.refusal or ""
+    said = text_of(message.content) or message.refusal or ""
+    if said or not message.tool_calls:
+        return said
+    ended = (call for call in session.table("calls") if call["seq"] == seq and call["state"] == "succeeded")
+    result = session.messages.get(max((call["result_seq"] for call in ended), default=0))
+    return None if result is None else text_of(result.content)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from power_loop.testing.crash.evidence import Evidence, Row, SessionRows, place_of
+from power_loop.testing.crash.evidence import Evidence, Row, SessionRows, notes_of_rules, place_of
 from power_loop.testing.crash.runs import licensed
 
 _GROWS = {
@@ -132,7 +132,9 @@ def _at_rest(found: Evidence, session: SessionRows, seen: Mapping[str, Any], aft
     if session.row["owner"] is not None or seen["state"] != "idle":
         yield f"it is {seen['state']}, its owner {session.row['owner']}"
     active = [json.loads(row["body"]) for row in session.active]
-    inputs = [m["content"] for m in active if m["role"] == "user"]
+    notes = notes_of_rules(session)
+    users = [row for row in session.active if row["role"] == "user" and row["seq"] not in notes]
+    inputs = [json.loads(row["body"])["content"] for row in users]
     if not inputs or inputs[-1] != after or active[-1]["role"] != "assistant" or active[-1].get("tool_calls"):
         yield f"the last input was {inputs[-1:]}, the last message is {active[-1:]}"
     asked = [line["messages"] for line in found.asked if line["event"] == "asked"]
