@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from llm_client.service import Usage
 from power_loop.engine import facts as f
 from power_loop.engine.calls import WaitKind
 from power_loop.engine.outputs import Output
@@ -145,6 +146,23 @@ class _Rows:
         if row is None:
             raise self._damaged(f"the whole text of message {seq}", seq)
         return parsing.whole_of(self._db, self._session, row)
+
+    def usage(self, number: int) -> f.ModelCall:
+        row = self._db.one("usage_by_number", session=self._session.key, number=number)
+        if row is None:
+            raise self._damaged(f"usage row {number}")
+        found = parsing.usage_of(self._db, self._session, row)
+        usage = None
+        if found.prompt_tokens is not None:
+            usage = Usage(
+                prompt_tokens=found.prompt_tokens,
+                completion_tokens=found.completion_tokens or 0,
+                cached_tokens=found.cached_tokens or 0,
+                reasoning_tokens=found.reasoning_tokens or 0,
+            )
+        return f.ModelCall(
+            purpose=found.purpose, model=found.model, usage=usage, milliseconds=found.milliseconds, cost=found.cost
+        )
 
     def call(self, key: CallKey) -> f.RequestedCall:
         return self._call(key).requested

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -24,6 +24,10 @@ def every_fact(text: str = "text") -> list[f.Fact]:
     return [fact for fact in making.every_fact(text=text) if type(fact).__module__ == f.__name__]
 
 
+FIRST = 5
+"""The number of the first usage row that a fact brings."""
+
+
 @dataclass
 class Beside:
     """The rows beside one fact, as it was recorded."""
@@ -42,6 +46,11 @@ class Beside:
     def call(self, key: CallKey) -> f.RequestedCall:
         calls = self.fact.open_calls if isinstance(self.fact, f.TurnBegan) else self.fact.calls
         return next(call for call in calls if call.key == key)
+
+    def usage(self, number: int) -> f.ModelCall:
+        one = getattr(self.fact, "model_call", None)
+        calls = self.fact.model_calls if one is None else (one,)
+        return replace(calls[number - FIRST], context=None)
 
     def output(self, seq: int) -> Output:
         assert self.fact.message.seq == seq
@@ -73,7 +82,7 @@ class Beside:
 
 
 def again(fact: f.Fact) -> f.Fact:
-    (part,) = parts(packed([fact]))
+    (part,) = parts(packed([fact], FIRST))
     assert part["fact"] == type(fact).__name__
     assert part["turn"] == fact.turn
     return unpacked(part, fact.session, Beside(fact))
@@ -111,7 +120,7 @@ def test_texts_that_stand_in_other_rows_are_not_written_again() -> None:
     for fact in every_fact(text=secret):
         text = packed([fact])
         held = f"{type(fact).__name__}: {text}"
-        for name in ("body", "provider", "arguments", "schema_hash", "data"):
+        for name in ("body", "provider", "arguments", "schema_hash", "data", "model_call"):
             assert f'"{name}"' not in text, held
     long = next(fact for fact in every_fact(text="x" * 100_000) if isinstance(fact, f.CallsRequested) and fact.calls)
     assert len(packed([long]).replace("x" * 100_000, "")) < 300

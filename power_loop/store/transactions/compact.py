@@ -84,7 +84,7 @@ def compact_session(
         context_window=fact.window,
         more_events=len(facts),
     )
-    rows.report(db, at, session.key, session.events + len(facts), facts)
+    rows.report(db, at, session.key, session.events + len(facts), facts, usage=session.usage_rows + 1)
     return _compaction(db, session, number)
 
 
@@ -100,7 +100,7 @@ def count_failed_compaction(
     for more, call in enumerate(fact.model_calls, 1):
         rows.insert_usage(db, at, session.key, session.next_turn - 1, session.usage_rows + more, call)
     db.run("count_failed_compaction", session=session.key, more_usage=len(fact.model_calls), more_events=1, at=at)
-    rows.report(db, at, session.key, session.events + 1, [fact])
+    rows.report(db, at, session.key, session.events + 1, [fact], usage=session.usage_rows + 1)
 
 
 def undo_compaction(db: Port, at: Micros, owner: Owner, session_id: SessionId) -> records.CompactionInfo:

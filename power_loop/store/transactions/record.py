@@ -53,7 +53,7 @@ def record(db: Port, at: Micros, claim: Claim, facts: Sequence[f.Fact]) -> int:
             raise StateError(f"{type(fact).__name__} is not for the driver of a turn to record")
         recorder(db, at, step, fact)
     last: int = ours["events"]
-    rows.report(db, at, claim.key, last, facts)
+    rows.report(db, at, claim.key, last, facts, usage=ours["usage_rows"] - step.more_usage + 1)
     return last
 
 

@@ -134,10 +134,13 @@ def missing_calls(db: Port, session: records.SessionRow, found: int, awaited: in
     return parsing.damaged(db, session.id, f"the list of open calls ({found} of {awaited} are there)")
 
 
-def report(db: Port, at: Micros, key: int, last: int, facts: Sequence[f.Fact]) -> None:
-    """Store the facts of this commit as its event; the caller counts them, up to `last`."""
+def report(db: Port, at: Micros, key: int, last: int, facts: Sequence[f.Fact], *, usage: int = 0) -> None:
+    """Store the facts of this commit as its event; the caller counts them, up to `last`.
+
+    `usage`: the number of the first usage row that they bring.
+    """
     if facts:
-        number, body = last - len(facts) + 1, packed(facts)
+        number, body = last - len(facts) + 1, packed(facts, usage)
         crc = seals.event_seal(key, number, len(facts), body, at)
         db.run("insert_event", session=key, number=number, facts=len(facts), body=body, at=at, crc=crc)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -25,7 +24,6 @@ Rows: TypeAlias = dict[str, list[Row]]
 
 _TABLES: Final = r"SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
 _KEY: Final = "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk"
-_MILLISECONDS: Final = re.compile(r'"milliseconds":\d+,?')
 _VOLATILE: Final = ("_at", "owner", "owner_since", "crc", "milliseconds", "checksum")
 
 _NOTE: Final = {"Noted": "message", "AnswerContinued": "note"}
@@ -76,9 +74,7 @@ class Evidence:
         rows = None
         if self.rows is not None:
             rows = {
-                table: [
-                    {k: _lasting(v) for k, v in row.items() if k != "at" and not k.endswith(_VOLATILE)} for row in found
-                ]
+                table: [{k: v for k, v in row.items() if k != "at" and not k.endswith(_VOLATILE)} for row in found]
                 for table, found in self.rows.items()
             }
         heard = sorted((line["session"] or "", line["request"] or "") for line in self.acknowledged)
@@ -124,11 +120,6 @@ class SessionRows:
     def key_of(self, call: Row) -> str:
         """The idempotency key of a call, put together here from what the file says."""
         return f"{self.id}@{self.row['created_at']:x}/{call['seq']}.{call['ordinal']}"
-
-
-def _lasting(value: Any) -> Any:
-    """The facts of an event say how long a model took."""
-    return _MILLISECONDS.sub("", value) if isinstance(value, str) else value
 
 
 def place_of(message: Row) -> tuple[int, int]:

@@ -54,7 +54,9 @@ def _calls(session: SessionRows, facts: list[dict[str, Any]]) -> Iterator[str]:
     settled: set[tuple[int, int]] = set()
     for fact in facts:
         kind = fact["fact"]
-        keys = [tuple(key) for key in fact.get("calls", [fact["key"]] if "key" in fact else [])]
+        said = fact.get("calls", [fact["key"]] if "key" in fact else [])
+        # An answer says how many it asks for.
+        keys = [(fact["message"], n) for n in range(said)] if isinstance(said, int) else [tuple(key) for key in said]
         for key in keys:
             if kind == "CallsRequested":
                 requested.add(key)

@@ -6,7 +6,8 @@ from typing import Final
 
 from tests.guards.guard import Guard
 
-RULES: Final = "tests/testing/test_store_conformance.py::TestSqlite::"
+REPLAY: Final = "tests/events/test_replay.py::"
+OUTSIDE: Final = "tests/events/test_outside.py::"
 ORDERS: Final = "tests/events/test_orders.py::test_in_any_order_each_fact_comes_once"
 
 GUARDS: Final = (
@@ -15,9 +16,9 @@ GUARDS: Final = (
         keeps="What a turn records is an event of the same commit.",
         of="G2",
         file="power_loop/store/transactions/record.py",
-        old="    rows.report(db, at, claim.key, last, facts)\n",
+        old='    rows.report(db, at, claim.key, last, facts, usage=ours["usage_rows"] - step.more_usage + 1)\n',
         new="",
-        test=f"{RULES}test_facts_are_read_back_as_they_were_from_every_cursor",
+        test=f"{REPLAY}test_replayed_facts_are_the_live_ones_in_their_order_from_every_cursor",
     ),
     Guard(
         name="events-of-a-claim",
@@ -26,7 +27,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/resume.py",
         old="    rows.report(db, at, session.key, begun.events, [*facts, begun.fact])\n",
         new="    rows.report(db, at, session.key, begun.events, [begun.fact])\n",
-        test=f"{RULES}test_the_dead_are_written_down_in_the_commit_that_goes_on",
+        test=f"{OUTSIDE}test_that_an_owner_died_is_an_event_before_the_turn_that_goes_on",
     ),
     Guard(
         name="events-of-a-decision",
@@ -35,7 +36,7 @@ GUARDS: Final = (
         file="power_loop/store/transactions/waits.py",
         old="        rows.report(db, at, session.key, session.events + len(said), said)\n",
         new="",
-        test=f"{RULES}test_approvals_and_results_from_outside_are_events",
+        test=f"{OUTSIDE}test_an_approval_is_an_event_at_once_also_while_a_turn_runs",
     ),
     Guard(
         name="events-sealed",

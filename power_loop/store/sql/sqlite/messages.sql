@@ -78,6 +78,9 @@ VALUES (:session, :number, :turn, :purpose, :model, :prompt_tokens, :completion_
 -- name: list_usage
 SELECT * FROM usage WHERE session = :session ORDER BY number;
 
+-- name: usage_by_number
+SELECT * FROM usage WHERE session = :session AND number = :number;
+
 -- name: latest_usage
 -- The latest count of the context and all rows after it (all there are, if there is none); what a compaction left of the
 -- context since, up to which message; and by how much undoing earlier ones has grown it since. All rows, because a damaged
