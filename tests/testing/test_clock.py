@@ -19,6 +19,7 @@ SCENARIO = """
 from llm_client.errors import ModelServerError
 from llm_client.messages import AssistantMessage, ToolCall
 from llm_client.service import Usage
+from power_loop.rules import CONTINUE, Watched
 from power_loop.testing import CountingIds, ManualClock, world
 
 clock = ManualClock()
@@ -29,6 +30,16 @@ def look(what: str) -> str:
     "Looks."
     clock.advance(0.25)
     return f"saw {what}"
+
+@tool(external=True)
+def locate() -> str:
+    "The host knows."
+
+class Sees:
+    name = "sees"
+
+    async def watch(self, seen, memory):
+        return Watched(CONTINUE, seen.round)
 
 @tool(result_limit=3)
 async def pay(amount: int) -> str:
@@ -42,6 +53,11 @@ async def pay(amount: int) -> str:
         raise OSError("the bank is closed")
     return "paid"
 
+def tail(request):
+    if not request.tools:
+        return "in short"
+    return calls(("locate", {})) if "where am I?" in request.messages[-1] else "so there"
+
 script = [
     "hello",
     calls(("look", {"what": "x"}), ("look", {"what": "y"})),
@@ -54,13 +70,14 @@ script = [
     "after the fold",
     ModelServerError("down"),
     "up again",
+    *[tail] * 4,
 ]
 
 async def main():
     usage = lambda request, _: Usage(prompt_tokens=320 if len(request.messages) > 8 else 20, completion_tokens=7)
     async with StatefulAgentLoop(
-        llm=ScriptedLLM(script, usage=usage), db_path=sys.argv[1], tools=[look, pay],
-        config=AgentLoopConfig(context_window=400, system_prompt="be kind"), world=world(clock),
+        llm=ScriptedLLM(script, usage=usage), db_path=sys.argv[1], tools=[look, pay, locate],
+        config=AgentLoopConfig(context_window=400, system_prompt="be kind", watchers=[Sees()]), world=world(clock),
     ) as loop:
         agent.append(loop)
         session.append((await loop.send("hi")).session_id)
@@ -74,6 +91,9 @@ async def main():
         except ModelError:
             clock.advance(5)
         await loop.resume(session[0])
+        [asked] = (await loop.send("where am I?", session[0])).pending_tool_calls
+        clock.advance(3600)
+        await loop.submit_results(session[0], {asked.id: "at home"})
         await loop.create_session(parent=session[0], metadata={"n": 1})
         print(session[0])
 
@@ -103,8 +123,8 @@ def test_two_runs_of_one_scenario_leave_the_same_rows(tmp_path: Path) -> None:
         assert run(SCENARIO, path) == (0, "id-000003\n")  # the ids before went to the new file and its owner
     one, two = map(rows, paths)
     assert one == two
-    assert len(one["turns"]) == 5
-    assert len(one["compactions"]) == 1
+    assert len(one["turns"]) == 7
+    assert len(one["compactions"]) == 2
     assert {call["state"] for call in one["calls"]} == {"succeeded", "failed"}
     assert {name for name, held in one.items() if not held} == set()
 
