@@ -43,6 +43,21 @@ def test_the_budgeted_agent_is_guided_and_stopped(tmp_path: Path) -> None:
     assert any(line.startswith("  tool: [denied] complete is not allowed") for line in lines)
 
 
+@pytest.mark.acceptance("G2")
+def test_the_audit_log_says_everything_once(tmp_path: Path) -> None:
+    assert run("audit_log.py", tmp_path) == [
+        "what was left behind:",
+        "  1  turn 1  began",
+        '  2  turn 1  the model asks for pay{"amount": 3}',
+        "  3  turn 1  1 call(s) started",
+        "and what happens now:",
+        "  4  turn 1  the process died",
+        "  5  turn 1  call 2.0 succeeded, by person",
+        "  6  turn 2  goes on from turn 1",
+        "  7  turn 2  the model is done (completed)",
+    ]
+
+
 def test_every_example_is_in_the_list_and_has_a_test() -> None:
     files = sorted(path.name for path in EXAMPLES.glob("*.py"))
     page, tests = (EXAMPLES / "README.md").read_text(), Path(__file__).read_text()
