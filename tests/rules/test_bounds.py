@@ -95,7 +95,7 @@ def scoped(scope: Scope, arguments: Any, tool: str = "read") -> Verdict:
     return watched(scope, seen(call(tool, json.dumps(arguments))))[0]
 
 
-WORK = Scope(paths=("/work", "/tmp/a"), base="/work")
+WORK = Scope(paths=("/house", "/tmp/a"), base="/house")
 HERE = Scope(paths=(".",))
 SRC = Scope(paths=("src", "../lib"))
 
@@ -104,17 +104,17 @@ SRC = Scope(paths=("src", "../lib"))
 @pytest.mark.parametrize(
     ("scope", "path", "inside"),
     [
-        (WORK, "/work", True),
-        (WORK, "/work/", True),
-        (WORK, "/work/a/../b", True),
-        (WORK, "//work/a", True),
-        (WORK, "/work/./a", True),
+        (WORK, "/house", True),
+        (WORK, "/house/", True),
+        (WORK, "/house/a/../b", True),
+        (WORK, "//house/a", True),
+        (WORK, "/house/./a", True),
         (WORK, "a/b", True),
         (WORK, "", True),
         (WORK, "../tmp/a/x", True),
         (WORK, "/tmp/a/x", True),
-        (WORK, "/workshop", False),
-        (WORK, "/work/../etc/passwd", False),
+        (WORK, "/houseshop", False),
+        (WORK, "/house/../etc/passwd", False),
         (WORK, "../../../../etc/passwd", False),
         (WORK, "/tmp/ab", False),
         (WORK, "/", False),
@@ -150,26 +150,26 @@ def test_a_path_lies_inside_by_its_name(scope: Scope, path: str, inside: bool) -
     assert (scoped(scope, {"path": path}) == CONTINUE) is inside
 
 
-@given(st.lists(st.sampled_from(["..", ".", "a", "work", ""]), max_size=8), st.sampled_from(["", "/"]))
+@given(st.lists(st.sampled_from(["..", ".", "a", "house", ""]), max_size=8), st.sampled_from(["", "/"]))
 def test_a_scope_agrees_with_walking_the_path(parts: list[str], start: str) -> None:
-    here = [] if start else ["work"]
+    here = [] if start else ["house"]
     for part in parts:
         if part == "..":
             here = here[:-1]
         elif part not in ("", "."):
             here = [*here, part]
-    scope = Scope(paths=("/work",), base="/work")
-    assert (scoped(scope, {"path": start + "/".join(parts).lstrip("/")}) == CONTINUE) is (here[:1] == ["work"])
+    scope = Scope(paths=("/house",), base="/house")
+    assert (scoped(scope, {"path": start + "/".join(parts).lstrip("/")}) == CONTINUE) is (here[:1] == ["house"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"file_path": "/etc/passwd"}, "read(file_path='/etc/passwd') lies outside of /work, /tmp/a"),
-        ({"paths": ["/work/a", "/b"]}, "read(paths='/b')"),
-        ({"edits": [{"path": "/work/a"}, {"path": "/c"}]}, "read(path='/c')"),
+        ({"file_path": "/etc/passwd"}, "read(file_path='/etc/passwd') lies outside of /house, /tmp/a"),
+        ({"paths": ["/house/a", "/b"]}, "read(paths='/b')"),
+        ({"edits": [{"path": "/house/a"}, {"path": "/c"}]}, "read(path='/c')"),
         ({"text": "/etc/passwd", "profile": "/x", "path": 7, "file": None}, None),
-        ({"path": ["/work/a", 7, ["/b"]]}, None),
+        ({"path": ["/house/a", 7, ["/b"]]}, None),
     ],
 )
 def test_arguments_that_are_paths_are_known_by_their_names(arguments: Any, told: str | None) -> None:
@@ -178,11 +178,11 @@ def test_arguments_that_are_paths_are_known_by_their_names(arguments: Any, told:
 
 
 def test_tools_and_paths_are_told_together_and_shortly() -> None:
-    scope = Scope(tools=("read_*", "search"), paths=("/work",), arguments=("where",), then="abort")
+    scope = Scope(tools=("read_*", "search"), paths=("/house",), arguments=("where",), then="abort")
     calls = [call("read_a", '{"where": "/x"}'), call("search", "no json"), *(call(f"write_{n}") for n in range(9))]
     (verdict,) = watched(scope, seen(*calls))
     assert isinstance(verdict, Abort)
-    assert verdict.reason.startswith("read_a(where='/x') lies outside of /work; write_0 is none of read_*, search; ")
+    assert verdict.reason.startswith("read_a(where='/x') lies outside of /house; write_0 is none of read_*, search; ")
     assert verdict.reason.endswith("write_3 is none of read_*, search; and 5 more")
 
 
@@ -203,10 +203,10 @@ def test_tools_and_paths_are_told_together_and_shortly() -> None:
         (lambda: Pattern("x", then="kill"), "nudge, pause, abort"),
         (lambda: Pattern("x", tools="read"), "in a tuple"),
         (lambda: Scope(), "give tools, paths or both"),
-        (lambda: Scope(paths="/work"), "in a tuple"),
+        (lambda: Scope(paths="/house"), "in a tuple"),
         (lambda: Scope(tools="read"), "in a tuple"),
         (lambda: Scope(tools=("a",), arguments="path"), "in a tuple"),
-        (lambda: Scope(paths=("/work",), base=""), "give a text"),
+        (lambda: Scope(paths=("/house",), base=""), "give a text"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_work_are_refused(make: Any, said: str) -> None:
