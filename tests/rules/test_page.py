@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_client import Usage
+from power_loop import AgentLoopConfig
 from power_loop.rules import (
+    Budget,
     Budgets,
     BudgetShare,
     Nudge,
@@ -77,3 +79,10 @@ def test_the_steps_of_the_page_lead_to_their_end() -> None:
         walked.append(state.step)
     assert walked == ["act", "plan", "act", "report"]
     assert steps.premature(state) is None
+
+
+def test_rules_go_where_the_page_says() -> None:
+    config = of_page("config")
+    assert isinstance(config, AgentLoopConfig)
+    assert config.budgets == Budgets(turn=Budget(rounds=20))
+    assert [watcher.name for watcher in config.watchers] == ["repeated_call"]
