@@ -39,7 +39,7 @@ PARTS: Final = (
     Part(name="kills", module="tests.crash.sweep", full=("--kills", "10000"), quick=("--kills", "500")),
     Part(name="kills in compactions", module="tests.crash.fold_sweep", full=("--share", "1"), quick=("--share", "0.1")),
     Part(name="people and rules", module="power_loop.testing.crash", full=("tests.crash.rules:scenario", "--once"),
-         quick=("tests.crash.rules:scenario", "--once", "--share", "0.05")),  # fmt: skip
+         quick=("tests.crash.rules:scenario", "--once", "--share", "0.05")),
     Part(name="power cuts", module="tests.power.cuts", full=("--cuts", "2100"), quick=("--cuts", "100")),
     Part(name="failing disks", module="tests.power.faults", full=("--step", "1"), quick=("--step", "37")),
     Part(name="flipped bits", module="tests.power.flips", full=("--flips", "1000"), quick=("--flips", "100")),
