@@ -63,7 +63,7 @@ class Deciding(Sessions):
 
     async def get_approvals(self, session_id: str | None = None, *, decided: bool = False) -> list[WaitInfo]:
         """What waits for a person's approval, in one session or in all; with `decided` also what was decided before."""
-        return [wait for wait in await self._waits(session_id, decided=decided) if wait.kind == "approval"]
+        return [wait for wait in await self.get_waits(session_id, decided=decided) if wait.kind == "approval"]
 
     async def submit_results(
         self,
@@ -111,7 +111,7 @@ class Deciding(Sessions):
         for what, said in (("results", results), ("errors", errors)):
             if said is not None and not isinstance(said, Mapping):
                 raise InputInvalidError(what, f"is a {type(said).__name__}", "give a dict from call ids to results")
-        waits = await self._waits(session, decided=True)
+        waits = await self.get_waits(session, decided=True)
         waiting = {wait.call_id: wait for wait in waits if wait.kind == WaitKind.RESULT}
         wrong = errors if isinstance(errors, Mapping) else {}
         for call_id, text in wrong.items():
@@ -157,7 +157,7 @@ class Deciding(Sessions):
     async def _changed(self, session: SessionId, call_id: str, arguments: object) -> str:
         """The JSON text of arguments to run instead of the model's, checked if the tool is here."""
         text = inputs.object_text("arguments", arguments)
-        wait = next((one for one in await self._waits(session, decided=False) if one.call_id == call_id), None)
+        wait = next((one for one in await self.get_waits(session, decided=False) if one.call_id == call_id), None)
         tool: Tool | None = None if wait is None else self.tools.get(wait.name)
         if tool is not None:
             try:
@@ -167,7 +167,8 @@ class Deciding(Sessions):
                 raise InputInvalidError("arguments", f"do not fit {tool.name}: {problems}", "mend them") from None
         return text
 
-    async def _waits(self, session_id: str | None, *, decided: bool) -> list[WaitInfo]:
+    async def get_waits(self, session_id: str | None = None, *, decided: bool = False) -> list[WaitInfo]:
+        """What calls wait for somebody outside with, approvals and results of the host, as `get_approvals`."""
         store = (await self._open()).store
         return await store.waits(None if session_id is None else checked_id(session_id), decided=decided)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from power_loop.threads import in_thread
 from power_loop.tools.arguments import Arguments
@@ -50,15 +50,25 @@ async def ask_reconcile(tool: Tool, arguments: Arguments, context: ToolContext) 
     )
 
 
-async def ask_approval(tool: Tool, arguments: Arguments, context: ToolContext) -> tuple[bool, str | None]:
-    """Whether the tool wants a person's approval of these arguments, and why. A function that fails means yes."""
+APPROVAL_SECONDS: Final = 30.0
+"""How long a tool's rule about approvals may think."""
+
+
+async def ask_approval(
+    tool: Tool, arguments: Arguments, context: ToolContext, *, limit: float = APPROVAL_SECONDS
+) -> tuple[bool, str | None]:
+    """Whether the tool wants a person's approval of these arguments, and why. A function that fails means yes; so does
+    one that takes more than `limit` seconds."""
     rule = tool.approval
     if not callable(rule):
         return bool(rule), rule if isinstance(rule, str) else None
     is_async = inspect.iscoroutinefunction(rule)
     try:
-        said: object = await _entered(lambda: rule(dict(arguments.values)), is_async, tool.name, context)
+        async with asyncio.timeout(limit) as waiting:
+            said: object = await _entered(lambda: rule(dict(arguments.values)), is_async, tool.name, context)
     except Exception as error:  # noqa: BLE001 - code of the app's
+        if waiting.expired():
+            return True, f"whether {tool.name} needs an approval was not told within {limit:g} s"
         return True, cleaned(
             f"whether {tool.name} needs an approval could not be told: {type(error).__name__}: {error}"
         )

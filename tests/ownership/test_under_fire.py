@@ -20,7 +20,7 @@ import pytest
 from llm_client.scripted import ScriptedLLM
 from power_loop import SessionState, StatefulAgentLoop
 from power_loop.store.sqlite.owners import Owners
-from tests.ownership.nursery import SESSION
+from tests.ownership.nursery import CONFIG, SESSION
 from tests.store.kit import ROOT, child, says
 
 DEATHS = 100
@@ -70,7 +70,7 @@ async def test_owners_die_by_the_hundred_and_of_those_who_race_exactly_one_takes
         assert len(list(owners.iterdir())) == 1, "the files of the dead are swept, and those who left took theirs"
     assert min(won[way] for way in ("resume", "send", "abort", "recover")) > 0
     assert nursery.ask({"kill": pid}) == -signal.SIGKILL
-    async with StatefulAgentLoop(llm=ScriptedLLM(["at last"]), db_path=tmp_path / "a.db") as loop:
+    async with StatefulAgentLoop(llm=ScriptedLLM(["at last"]), db_path=tmp_path / "a.db", config=CONFIG) as loop:
         (taken,) = await loop.recover("resume")
         assert taken.result is not None
         assert taken.result.final_text == "at last"

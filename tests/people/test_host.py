@@ -180,7 +180,7 @@ async def test_a_call_of_the_hosts_may_need_an_approval_first(desk: Desk) -> Non
         await loop.approve(S, call.id, arguments={"what": "some"})
         result = await loop.resume(S)
         assert waiting(result) == [("fetch", "waiting_for_input")]
-        (approval, awaited) = await loop._waits(S, decided=True)
+        (approval, awaited) = await loop.get_waits(S, decided=True)
         assert (approval.kind, approval.decision, awaited.kind, awaited.decision) == (
             "approval", "approved", "result", None,
         )  # fmt: skip

@@ -99,7 +99,7 @@ async def every_event(loop: StatefulAgentLoop, session: str) -> object:
 
 
 async def waits(loop: StatefulAgentLoop, session: str) -> object:
-    return await loop._waits(session, decided=True)
+    return await loop.get_waits(session, decided=True)
 
 
 def told_apart(name: str, was: Answer, now: Answer) -> bool:

@@ -126,7 +126,7 @@ class Client:
 
     async def attend(self, loop: StatefulAgentLoop, session: str, people: People) -> int:
         """Have people say their word about each call that waits; how many have one that is yet to be taken up."""
-        for wait in await loop._waits(session, decided=False):
+        for wait in await loop.get_waits(session, decided=False):
             with suppress(CallSettledError):  # another process, whose sessions we were robbed of, went on meanwhile
                 await people(loop, wait)
         return sum(call.decision is not None for call in await loop.get_pending(session))
