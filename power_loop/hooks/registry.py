@@ -174,6 +174,11 @@ class Hooks:
         """Whether anything is registered at a point: without, neither a view nor a `run` is needed."""
         return point in self._guards or point in self._observers
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is registered at all."""
+        return not self._guards and not self._observers
+
     def guarded(self, point: AnyPoint) -> bool:
         """Whether there are guards at a point: without, whatever passes it proceeds."""
         return point in self._guards

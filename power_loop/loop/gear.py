@@ -37,6 +37,11 @@ class Gear:
     rooms: dict[str | None, int] = field(default_factory=dict)
     """What an endpoint said it takes of a model's context, less the reply, where it has refused a request."""
 
+    @property
+    def budgeted(self) -> bool:
+        """Whether anything is limited."""
+        return self.config.budgets.limited
+
     def cost(self, model: str, usage: Usage | None) -> float | None:
         """What that costs; None where no price is known, or nothing was counted."""
         if self.config.prices is None or usage is None:

@@ -27,5 +27,7 @@ class Policy:
         """Whether a call of this tool may need an approval."""
         if tool is None:
             return False
+        if not any(self.words):
+            return tool.approval is not False
         word = self.word(tool.name)
         return tool.approval is not False if word is None else word == "always"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from llm_client.service import Usage
 from power_loop.loop.stop import Stop, Stopped
 from power_loop.loop.turn import Turn
-from power_loop.rules import Budgets, Share, Spent, passed, shares
+from power_loop.rules import Share, Spent, passed, shares
 from power_loop.values import Status
 
 
@@ -23,9 +23,9 @@ async def within_budget(turn: Turn) -> None:
     Raises:
         Stopped: it would; the turn is recorded as `budget_exceeded` and a resume with more goes on.
     """
-    budgets = turn.gear.config.budgets
-    if budgets == Budgets():
+    if not turn.gear.budgeted:
         return
+    budgets = turn.gear.config.budgets
     spent = await all_spent(turn)
     context = turn.snapshot.context_tokens
     model = turn.model or ("" if turn.gear.llm is None else turn.gear.llm.model)
@@ -42,8 +42,7 @@ async def within_budget(turn: Turn) -> None:
 
 async def budget_shares(turn: Turn) -> tuple[Share, ...]:
     """How much of each budget is used, for watchers."""
-    budgets = turn.gear.config.budgets
-    return () if budgets == Budgets() else shares(budgets, *await all_spent(turn))
+    return shares(turn.gear.config.budgets, *await all_spent(turn)) if turn.gear.budgeted else ()
 
 
 async def all_spent(turn: Turn) -> All:

@@ -280,8 +280,8 @@ class Turn:
 
     def spend(self, call: f.ModelCall) -> None:
         usage = call.usage
-        tokens = 0 if usage is None else usage.total_tokens
-        self.spent += Spent(tokens=tokens, cost=call.cost)
+        if self.gear.budgeted:
+            self.spent += Spent(tokens=0 if usage is None else usage.total_tokens, cost=call.cost)
         if usage is not None:
             total = self.usage
             self.usage = Usage(
@@ -344,7 +344,8 @@ class Turn:
 
     def _count_round(self) -> None:
         self.rounds += 1
-        self.spent += Spent(rounds=1)
+        if self.gear.budgeted:
+            self.spent += Spent(rounds=1)
 
     def _learn(self, seq: int, usage: Usage | None) -> None:
         """Hold what the provider counted against our estimate of what came since it last counted."""

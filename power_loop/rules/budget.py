@@ -90,6 +90,11 @@ class Budgets:
             if given is not None and not isinstance(given, Budget):
                 raise ValueError(f"Budgets({scope}={given!r}): give a Budget, or None for no limit")
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any."""
+        return self.turn is not None or self.session is not None or self.tree is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exceeded:

@@ -15,12 +15,12 @@ from power_loop.testing.crash.jury import Jury
 from tests.crash.rules import NAME
 
 WAYS: Final = {
-    "resume": 5,
-    "retry": 5,
-    "recover_resume": 20,
-    "abort": 20,
-    "retry_abort": 20,
-    "new_abort": 20,
+    "resume": 8,
+    "retry": 8,
+    "recover_resume": 40,
+    "abort": 40,
+    "retry_abort": 40,
+    "new_abort": 40,
 }
 """How to recover, and from every how manieth point."""
 OUTCOMES: Final = {
