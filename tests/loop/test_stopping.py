@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from llm_client.scripted import ScriptedLLM, calls
+from llm_client.service import TextDelta
 from power_loop import (
     EpochLostError,
     SessionBusyError,
     SessionState,
+    StatefulAgentLoop,
     StatefulResult,
     Status,
     tool,
@@ -184,6 +186,36 @@ async def stops(
         assert len(await fresh.abort_pending("s")) == len(open_calls)
         assert (await fresh.send("and now?", "s")).final_text == "fine"
         assert await history_is_valid(fresh, "s")
+
+
+@pytest.mark.acceptance("C6")
+async def test_a_stop_in_the_middle_of_a_stream_is_acknowledged_to_one_of_all_who_ask(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    # A piece a second, for ever; what was said by then is dropped, and whoever listened hears how the turn ended.
+    server.use(lambda asked: Reply(text="word " * 60, chunk_delay=1.0, piece=5))
+    heard, events = asyncio.Event(), []
+
+    async def listen(loop: StatefulAgentLoop) -> Any:
+        async for event in loop.stream("go", "s"):
+            events.append(event)
+            if isinstance(event, TextDelta):
+                heard.set()
+
+    async with open_loop(tmp_path, service(server)) as loop:
+        await loop.create_session("s")
+        listening = asyncio.create_task(listen(loop))
+        async with stuck_in(listening, heard):
+            said = await asyncio.gather(*(output_of(python(STOPPER, tmp_path / "agent.db")) for _ in range(3)))
+            await asyncio.wait([listening], timeout=SOON)
+        assert listening.done(), "it was not stopped"
+        # Whoever asked after the turn had ended found nobody to stop; of those who asked in time one was first.
+        assert sorted(said) == ["False\n", "False\n", "True\n"]
+        result = events[-1]
+        assert isinstance(result, StatefulResult)
+        assert (result.status, result.stop_reason) == (Status.STOPPED, "the operator said so")
+        assert [message.role for message in await loop.get_messages("s")] == ["user"]
+        assert (await loop.get_session("s")).state is SessionState.STOPPED
 
 
 @pytest.mark.acceptance("C6")
