@@ -98,7 +98,6 @@ def after(state: TurnState, fact: f.Fact) -> TurnState:
 
 def session_state(
     state: TurnState | None,
-    status: str | None,
     *,
     driven: bool,
     open_calls: bool,

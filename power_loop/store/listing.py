@@ -72,7 +72,6 @@ def info_of(db: Port, drives: Drives, session: records.SessionRow) -> records.Se
     waiting = db.one("how_many_inputs_wait", session=session.key)
     state = session_state(
         None if turn is None else turn.state,
-        None if turn is None else turn.status,
         driven=driven,
         open_calls=bool(open_calls),
         waits=_waits(open_calls),
@@ -158,7 +157,7 @@ def _glanced(drives: Drives, parts: Parts, row: Row) -> records.SessionInfo | No
         driven = drives(key, owner)
         return records.SessionInfo(
             session_id=id,
-            state=session_state(state, status, driven=driven, open_calls=False, quarantined=quarantined_at is not None),
+            state=session_state(state, driven=driven, open_calls=False, quarantined=quarantined_at is not None),
             status=status,
             stop_reason=stop_reason,
             error=error,

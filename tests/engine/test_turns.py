@@ -103,42 +103,38 @@ def test_call_states_are_open_or_settled() -> None:
 
 @pytest.mark.acceptance("B4")
 @pytest.mark.parametrize(
-    ("state", "status", "driven", "open_calls", "shown"),
+    ("state", "driven", "open_calls", "shown"),
     [
-        (None, None, False, False, "idle"),
-        ("done", "completed", False, False, "idle"),
-        ("asking", None, True, False, "running"),
-        ("acting", None, True, True, "running"),
-        ("asking", None, False, False, "interrupted_before_model"),
-        ("acting", None, False, True, "interrupted_in_tools"),
+        (None, False, False, "idle"),
+        ("done", False, False, "idle"),
+        ("asking", True, False, "running"),
+        ("acting", True, True, "running"),
+        ("asking", False, False, "interrupted_before_model"),
+        ("acting", False, True, "interrupted_in_tools"),
         # It died between the last result and the round's end: nothing is open.
-        ("acting", None, False, False, "interrupted_before_model"),
-        ("interrupted", "interrupted", False, False, "interrupted_before_model"),
-        ("interrupted", "interrupted", False, True, "interrupted_in_tools"),
-        ("cancelled", "stopped", False, True, "stopped"),
-        ("cancelled", "cancelled", False, False, "stopped"),
-        ("failed", "failed", False, False, "failed"),
-        ("failed", "failed", False, True, "interrupted_in_tools"),
-        ("waiting", "pending_tools", False, True, "interrupted_in_tools"),
+        ("acting", False, False, "interrupted_before_model"),
+        ("interrupted", False, False, "interrupted_before_model"),
+        ("interrupted", False, True, "interrupted_in_tools"),
+        ("cancelled", False, True, "stopped"),
+        ("cancelled", False, False, "stopped"),
+        ("failed", False, False, "failed"),
+        ("failed", False, True, "interrupted_in_tools"),
         # Everybody it waited for has spoken: the calls are next.
-        ("waiting", "awaiting_approval", False, True, "interrupted_in_tools"),
-        ("waiting", "waiting_for_input", False, True, "interrupted_in_tools"),
+        ("waiting", False, True, "interrupted_in_tools"),
         # All that it waited for is resolved: the model is next.
-        ("waiting", "pending_tools", False, False, "interrupted_before_model"),
+        ("waiting", False, False, "interrupted_before_model"),
     ],
 )
-def test_session_states_are_told_apart(
-    state: str | None, status: str | None, driven: bool, open_calls: bool, shown: str
-) -> None:
+def test_session_states_are_told_apart(state: str | None, driven: bool, open_calls: bool, shown: str) -> None:
     turn = None if state is None else TurnState(state)
-    assert session_state(turn, status, driven=driven, open_calls=open_calls) is SessionState(shown)
+    assert session_state(turn, driven=driven, open_calls=open_calls) is SessionState(shown)
 
 
 @pytest.mark.acceptance("B4")
 @pytest.mark.parametrize("waits", ["awaiting_approval", "waiting_for_input"])
 def test_a_session_says_for_whom_it_waits(waits: str) -> None:
     def shown(state: TurnState, *, driven: bool) -> SessionState:
-        return session_state(state, waits, driven=driven, open_calls=True, waits=waits)
+        return session_state(state, driven=driven, open_calls=True, waits=waits)
 
     assert shown(TurnState.WAITING, driven=False) is SessionState(waits)
     assert shown(TurnState.INTERRUPTED, driven=False) is SessionState(waits)
